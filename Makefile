@@ -1,0 +1,94 @@
+# The face of the project; `make help` lists it. Settings are plain assignments: the command line
+# overrides them (make exp-03 PROFILE=smoke), a variable of the same name in the shell does not.
+
+PROFILE := laptop
+SEEDS :=
+ARMS :=
+SET :=
+FRESH :=
+FORCE :=
+PYTHON :=
+# nproc obeys OMP_NUM_THREADS, which speaks of threads, not of runs.
+JOBS := $(shell env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc 2>/dev/null \
+	|| getconf _NPROCESSORS_ONLN)
+
+# PY=python uses an environment of yours (environment.yml) and skips the set-up.
+STAMP := .venv/.stamp
+PY := .venv/bin/python
+ifeq ($(origin PY),command line)
+STAMP :=
+endif
+
+NUMBERS := $(foreach path,$(wildcard experiments/[0-9][0-9]-*),\
+	$(firstword $(subst -, ,$(notdir $(path)))))
+
+# Values reach the recipes through the environment, unexpanded, so that spaces and quotes survive.
+export RL_PROFILE := $(value PROFILE)
+export RL_SEEDS := $(value SEEDS)
+export RL_ARMS := $(value ARMS)
+export RL_JOBS := $(value JOBS)
+export RL_SET := $(value SET)
+RL_OPTIONS = --profile "$$RL_PROFILE" $${RL_SET:+--set "$$RL_SET"}
+
+# Settings of the shell that change what Python imports or how.
+unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONOPTIMIZE PYTHONSAFEPATH PYTHONWARNINGS
+export PYTHONNOUSERSITE := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.PHONY: help setup figures claims lint format test clean
+.PHONY: $(addprefix exp-,$(NUMBERS)) $(addprefix promote-,$(NUMBERS))
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / \
+		{ gsub("%", "NN", $$1); printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+setup: $(STAMP) ## Build .venv from requirements.txt; done already, it is instant
+
+.venv/.stamp: requirements.txt
+	@PYTHON="$(PYTHON)" bash tools/setup.sh
+
+# Status 2 is bad input: nothing ran, and its message says all. After any other failure the
+# verdicts of what is there are shown before the status is passed on.
+$(addprefix exp-,$(NUMBERS)): exp-%: $(STAMP)
+	@status=0; $(PY) -m rl.cli run $* $(RL_OPTIONS) $${RL_SEEDS:+--seeds "$$RL_SEEDS"} \
+		$${RL_ARMS:+--arms "$$RL_ARMS"} --jobs "$$RL_JOBS" $(if $(filter-out 0,$(FRESH)),--fresh) \
+		|| status=$$?; \
+	[ $$status -ne 2 ] || exit 2; \
+	shown=0; $(PY) -m analysis.claims show $* $(RL_OPTIONS) || shown=$$?; \
+	[ $$status -ne 0 ] || status=$$shown; \
+	exit $$status
+
+$(addprefix promote-,$(NUMBERS)): promote-%: $(STAMP)
+	@$(PY) -m analysis.claims promote $* $(if $(filter-out 0,$(FORCE)),--force)
+
+exp-%: ## Train every arm and seed, print each claim's verdict (PROFILE SEEDS ARMS JOBS SET FRESH)
+	$(error $@: no experiment $*; known: $(or $(NUMBERS:%=exp-%),none))
+
+promote-%: ## Turn a complete run into committed artifacts (FORCE=1 replaces what is there)
+	$(error $@: no experiment $*; known: $(or $(NUMBERS:%=promote-%),none))
+
+figures: $(STAMP) ## Draw every figure from the committed artifacts
+	@$(PY) -m analysis.figures
+
+claims: $(STAMP) ## Renew the verdict table in README.md from the committed artifacts
+	@$(PY) -m analysis.claims readme
+
+lint: $(STAMP) ## Check style and types
+	@$(PY) -m ruff check
+	@$(PY) -m ruff format --check
+	@$(PY) -m mypy
+
+format: $(STAMP) ## Rewrite the code in the project's style
+	@$(PY) -m ruff format
+	@$(PY) -m ruff check --fix
+
+test: lint ## Style, types, the verdict table and every test
+	@$(PY) -m analysis.claims readme --check
+	@$(PY) -m pytest
+
+clean: ## Remove caches; runs/, .venv and base models stay
+	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+	@find . -name .venv -prune -o -name runs -prune -o -type d \
+		\( -name __pycache__ -o -name .ipynb_checkpoints \) -exec rm -rf {} +
