@@ -1,0 +1,17 @@
+"""Reinforcement learning for language models, as a replication that can be re-run.
+
+Data flows one way:
+
+    problem -> rollout -> reward -> advantage -> loss -> DeepSpeed step -> logged artifact
+
+types       what flows between the parts        seeding     (run, step, problem, sample) -> seed
+config      an experiment, strict and frozen    metrics     every logged name and its meaning
+tasks       worlds: problems and their text     rewards     verifiers
+advantages, logprobs, losses, exact             pure tensor maths
+models      from-scratch decoders               rollout     samplers behind one protocol
+engine      the only user of DeepSpeed          artifacts   runs and evidence on disk
+trainers    short loops over the engine         studies     programs that measure
+runner      arms x seeds -> processes           cli         `rl run`, behind `make exp-NN`
+
+Each layer imports only from those before it; tests/test_layers.py holds it so.
+"""

@@ -1,0 +1,68 @@
+"""`rl run`: the command behind `make exp-NN`."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from rl.config import find_experiment, load_experiment, parse_overrides
+from rl.errors import UserError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; the exit status is 0 if all went well, 1 if a run failed, 2 for bad input."""
+    options = _parser().parse_args(arguments)
+    try:
+        return _run(options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on with the runs that are left", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="rl", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="train every arm and seed of an experiment")
+    run.add_argument("number", help="the experiment, such as 03")
+    run.add_argument("--profile", default="laptop")
+    run.add_argument("--seeds", default="", help="comma-separated; all that are planned if empty")
+    run.add_argument("--arms", default="", help="comma-separated; all that are planned if empty")
+    run.add_argument("--jobs", default="", help="processes; one a core if empty")
+    run.add_argument("--set", default="", help="path=value overrides, separated by spaces")
+    run.add_argument("--fresh", action="store_true", help="set complete runs aside, start anew")
+    run.add_argument("--runs", type=Path, default=Path("runs"))
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    from rl.runner import run_experiment
+
+    directory = find_experiment(_integer("experiment", options.number))
+    experiment = load_experiment(directory, options.profile, parse_overrides(options.set))
+    done = run_experiment(
+        experiment,
+        runs=options.runs,
+        arms=_words(options.arms) or None,
+        seeds=[_integer("SEEDS", word) for word in _words(options.seeds)] or None,
+        jobs=_integer("JOBS", options.jobs) if options.jobs else os.cpu_count() or 1,
+        fresh=options.fresh,
+    )
+    return 0 if done else 1
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in text.replace(",", " ").split() if word]
+
+
+def _integer(name: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise UserError(f"{name}: expected a whole number, got {text!r}") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,66 @@
+"""config.yaml and claims.yaml as strict, frozen objects; every fault is one clear message."""
+
+from rl.config.claims import (
+    Claim,
+    Claims,
+    Difference,
+    Equivalence,
+    Exact,
+    Interaction,
+    Measure,
+    Trend,
+)
+from rl.config.experiment import (
+    Experiment,
+    RunSpec,
+    config_digest,
+    find_experiment,
+    load_experiment,
+)
+from rl.config.run import (
+    AdvantageConfig,
+    BaseConfig,
+    ChainSumConfig,
+    DecoderConfig,
+    EngineConfig,
+    EvalConfig,
+    GradientWeightConfig,
+    LossConfig,
+    OptimConfig,
+    RewardConfig,
+    RolloutConfig,
+    RunConfig,
+    TextConfig,
+)
+from rl.config.schema import parse_overrides, parse_value
+
+__all__ = [
+    "AdvantageConfig",
+    "BaseConfig",
+    "ChainSumConfig",
+    "Claim",
+    "Claims",
+    "DecoderConfig",
+    "Difference",
+    "EngineConfig",
+    "Equivalence",
+    "EvalConfig",
+    "Exact",
+    "Experiment",
+    "GradientWeightConfig",
+    "Interaction",
+    "LossConfig",
+    "Measure",
+    "OptimConfig",
+    "RewardConfig",
+    "RolloutConfig",
+    "RunConfig",
+    "RunSpec",
+    "TextConfig",
+    "Trend",
+    "config_digest",
+    "find_experiment",
+    "load_experiment",
+    "parse_overrides",
+    "parse_value",
+]

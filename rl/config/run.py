@@ -1,0 +1,214 @@
+"""The settings of one run. Scientific settings have no defaults; operational ones may."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from rl.config.schema import Strict
+
+PositiveInt = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class DecoderConfig(Strict):
+    """A from-scratch decoder in a stock transformers architecture."""
+
+    architecture: Literal["qwen2", "llama"]
+    hidden_size: PositiveInt
+    layers: PositiveInt
+    heads: PositiveInt
+    kv_heads: PositiveInt
+    intermediate_size: PositiveInt
+    tie_embeddings: bool
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        if self.hidden_size % self.heads or self.heads % self.kv_heads:
+            raise ValueError(
+                f"expected hidden_size to divide by heads and heads by kv_heads, got "
+                f"{self.hidden_size}, {self.heads}, {self.kv_heads}"
+            )
+        if self.hidden_size // self.heads % 2:
+            raise ValueError(
+                f"expected an even head size (rotary positions turn pairs), got hidden_size / "
+                f"heads = {self.hidden_size} / {self.heads}"
+            )
+        return self
+
+
+class ChainSumConfig(Strict):
+    """Chains of sums modulo `modulus`: prompts of several digits, worked step by step."""
+
+    name: Literal["chain_sum"]
+    modulus: Annotated[int, Field(ge=2, le=10)]
+    digits: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        if len(set(self.digits)) != len(self.digits):
+            raise ValueError(f"task.digits: expected distinct difficulties, got {self.digits}")
+        return self
+
+
+class TextConfig(Strict):
+    """Pretraining text. `solved` maps a prompt's digits to the share of texts without a wrong
+    step; `filler` is the chance of one more filler token at each gap (geometric)."""
+
+    solved: Annotated[dict[str, Fraction], Field(min_length=1)]
+    filler: Annotated[float, Field(ge=0, lt=1)]
+
+
+class OptimConfig(Strict):
+    """AdamW under linear warm-up, then `schedule`. Clipping is by the global gradient norm."""
+
+    lr: PositiveFloat
+    betas: tuple[Fraction, Fraction]
+    eps: PositiveFloat
+    weight_decay: NonNegative
+    warmup_steps: Annotated[int, Field(ge=0)]
+    schedule: Literal["constant", "linear", "cosine"]
+    grad_clip: NonNegative
+
+
+class BaseConfig(Strict):
+    """How the base model comes to be: everything here enters its cache key."""
+
+    seed: int
+    model: DecoderConfig
+    digits: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+    text: TextConfig
+    steps: PositiveInt
+    batch_size: PositiveInt
+    optim: OptimConfig
+
+    @model_validator(mode="after")
+    def _covers(self) -> Self:
+        missing = sorted({str(digits) for digits in self.digits} - set(self.text.solved))
+        if missing:
+            raise ValueError(
+                f"text.solved: no share given for prompts of {', '.join(missing)} digits, which "
+                f"base.digits asks for"
+            )
+        return self
+
+
+class RolloutConfig(Strict):
+    """`prompts` P and `group_size` G: one step samples B = P*G responses."""
+
+    prompts: PositiveInt
+    group_size: PositiveInt
+    temperature: PositiveFloat
+    max_new_tokens: PositiveInt
+
+
+class RewardConfig(Strict):
+    """`answer`: 1 if the stated answer is right; `solution`: 1 if every step is right as well."""
+
+    name: Literal["answer", "solution"]
+    scale: PositiveFloat
+
+
+class AdvantageConfig(Strict):
+    """Baseline subtracted from the reward, then a scale divided out; see rl.advantages."""
+
+    baseline: Literal[
+        "none",
+        "running_mean",
+        "batch_mean",
+        "group_mean",
+        "leave_one_out",
+        "group_max_only",
+        "batch_max_only",
+    ]
+    scale: Literal["none", "group_std", "batch_std"]
+    ddof: Literal[0, 1]
+    eps: NonNegative
+
+
+class LossConfig(Strict):
+    """Policy loss and how its tokens are averaged; see rl.losses."""
+
+    name: Literal["reinforce", "clipped"]
+    clip_low: Annotated[float, Field(gt=0, lt=1)]
+    clip_high: PositiveFloat
+    aggregate: Literal["sequence_mean", "token_mean", "constant"]
+    epochs: PositiveInt
+    minibatches: PositiveInt
+
+
+class EvalConfig(Strict):
+    """Held-out evaluation: the same prompts for every arm, seed and step."""
+
+    every: PositiveInt
+    problems_per_difficulty: PositiveInt
+    samples: PositiveInt
+    temperature: PositiveFloat
+    seed: int
+
+
+class GradientWeightConfig(Strict):
+    """Settings of rl.studies.gradient_weight, per difficulty."""
+
+    problems_per_difficulty: PositiveInt
+    direction_samples: PositiveInt
+    samples: PositiveInt
+
+
+class EngineConfig(Strict):
+    """Operational: how DeepSpeed carries out a step. The result does not depend on these."""
+
+    zero_stage: Literal[0, 1, 2, 3] = 0
+    precision: Literal["fp32", "bf16"] = "fp32"
+    micro_batch_size: PositiveInt = 64
+
+
+class RunConfig(Strict):
+    """Everything that one run needs."""
+
+    program: Literal["policy", "gradient_weight"]
+    task: ChainSumConfig
+    base: BaseConfig
+    steps: PositiveInt
+    rollout: RolloutConfig
+    reward: RewardConfig
+    advantage: AdvantageConfig
+    loss: LossConfig
+    optim: OptimConfig
+    eval: EvalConfig
+    study: GradientWeightConfig
+    engine: EngineConfig = EngineConfig()
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        batch = self.rollout.prompts * self.rollout.group_size
+        compares = self.advantage.baseline in ("group_mean", "leave_one_out")
+        if self.rollout.group_size == 1 and (compares or self.advantage.scale == "group_std"):
+            raise ValueError(
+                "rollout.group_size: a group of one has nothing to be compared with; expected 2 "
+                "or more for a group baseline or group_std, got 1"
+            )
+        compares = self.advantage.baseline == "batch_mean" or self.advantage.scale == "batch_std"
+        if batch == 1 and compares:
+            raise ValueError(
+                "rollout: a batch of one has nothing to be compared with; expected 2 or more "
+                "responses for batch_mean or batch_std, got prompts 1 x group_size 1"
+            )
+        if batch % self.loss.minibatches:
+            raise ValueError(
+                f"loss.minibatches: {batch} responses (rollout.prompts x rollout.group_size) do "
+                f"not divide into {self.loss.minibatches}; choose a divisor of {batch}"
+            )
+        if self.study.samples % self.rollout.group_size:
+            raise ValueError(
+                f"study.samples: {self.study.samples} samples do not divide into groups of "
+                f"{self.rollout.group_size}; choose a multiple of {self.rollout.group_size}"
+            )
+        unknown = sorted(set(self.task.digits) - set(self.base.digits))
+        if unknown:
+            raise ValueError(
+                f"task.digits: the base model never saw prompts of {unknown} digits; add them to "
+                f"base.digits or choose from {self.base.digits}"
+            )
+        return self

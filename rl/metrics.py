@@ -1,0 +1,55 @@
+"""Every metric that is logged, in one place: its name, who logs it, what it means, its unit.
+
+A metric with `level` is logged once a level (difficulty = digits in the prompt). Writers refuse a
+name that is not here, and a claim can be made only on a name that its arms' program logs.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One documented metric."""
+
+    program: str
+    meaning: str
+    level: str | None = None
+
+
+METRICS: dict[str, Metric] = {
+    # Training batch, before the step's update unless said otherwise.
+    "train/reward": Metric("policy", "mean reward of the batch, in units of reward.scale"),
+    "train/reward_by_difficulty": Metric("policy", "mean reward of the batch", "difficulty"),
+    "train/mixed_groups": Metric("policy", "share of groups whose rewards differ, in [0, 1]"),
+    "train/weight_by_difficulty": Metric(
+        "policy", "mean over groups of (1/G) sum_i A_i 1[r_i > 0]", "difficulty"
+    ),
+    "train/response_tokens": Metric("policy", "mean response length in tokens, EOS included"),
+    "train/truncated": Metric("policy", "share of responses stopped by max_new_tokens"),
+    "train/entropy": Metric("policy", "mean -log pi of the sampled tokens, nats a token"),
+    "train/loss": Metric("policy", "policy loss, mean over the step's optimiser updates"),
+    "train/grad_norm": Metric(
+        "policy", "global gradient norm before clipping, mean over the step's updates"
+    ),
+    "train/update_norm": Metric("policy", "norm of the step's whole parameter change"),
+    "train/lr": Metric("policy", "learning rate of the step's last update"),
+    "train/clip_fraction": Metric("policy", "share of tokens whose ratio the clip cuts off"),
+    "train/logp_gap_mean": Metric("policy", "mean |sampler - trainer log-prob|, nats a token"),
+    "train/logp_gap_max": Metric("policy", "largest |sampler - trainer log-prob|, nats"),
+    # Held-out evaluation, before the step's update; the last is after training.
+    "eval/accuracy": Metric("policy", "share of right responses on held-out prompts"),
+    "eval/accuracy_by_difficulty": Metric("policy", "the same, by difficulty", "difficulty"),
+    "eval/response_tokens": Metric("policy", "mean response length in tokens, EOS included"),
+    "eval/truncated": Metric("policy", "share of responses stopped by max_new_tokens"),
+    # The gradient-weight study: one measurement at the base model, step 0.
+    "weight/p": Metric("gradient_weight", "success rate of the base model", "difficulty"),
+    "weight/measured": Metric(
+        "gradient_weight",
+        "update along the gradient of logit p, per unit of that gradient",
+        "difficulty",
+    ),
+    "weight/exact": Metric(
+        "gradient_weight", "the same by enumeration over Binomial(G, p)", "difficulty"
+    ),
+    "weight/curve": Metric("gradient_weight", "the exact weight over a grid of p", "p"),
+}

@@ -1,0 +1,13 @@
+"""Decoders made from scratch in stock transformers architectures."""
+
+from rl.models.decoder import Decoder, count_parameters, load_decoder, new_decoder, save_decoder
+from rl.models.tokenizer import Tokenizer
+
+__all__ = [
+    "Decoder",
+    "Tokenizer",
+    "count_parameters",
+    "load_decoder",
+    "new_decoder",
+    "save_decoder",
+]

@@ -1,0 +1,29 @@
+"""What every sampler offers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from rl.types import Completion
+
+
+@dataclass(frozen=True)
+class Request:
+    """One completion to sample. `seed` decides it, alone or in any batch."""
+
+    prompt_ids: tuple[int, ...]
+    seed: int
+
+
+class Sampler(Protocol):
+    """Prompts in; token ids, log-probs under the sampling distribution, finish reasons out."""
+
+    def generate(
+        self, requests: Sequence[Request], *, temperature: float, max_new_tokens: int
+    ) -> list[Completion]:
+        """One completion a request, in their order."""
+
+    def load_weights(self, state: Mapping[str, Tensor]) -> None:
+        """Sample from these weights from now on."""

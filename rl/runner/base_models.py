@@ -1,0 +1,74 @@
+"""Base models, trained once and kept by the hash of all that made them."""
+
+import ast
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+from rl.config import RunConfig
+from rl.models import save_decoder
+from rl.tasks import ChainSum
+from rl.trainers.parts import make_tokenizer
+from rl.trainers.supervised import train_base
+
+SOURCES = (
+    *("seeding.py", "logprobs.py", "losses", "tasks", "models", "engine.py"),
+    *("trainers/supervised.py", "trainers/parts.py"),
+)
+
+
+def base_digest(config: RunConfig) -> str:
+    """Hash of the settings, the code (comments and layout apart) and the libraries."""
+    digest = hashlib.sha256()
+    settings = {
+        "modulus": config.task.modulus,
+        "base": config.base.model_dump(),
+        "precision": config.engine.precision,
+        "micro_batch_size": config.engine.micro_batch_size,
+    }
+    digest.update(json.dumps(settings, sort_keys=True).encode())
+    for name in ("torch", "transformers", "deepspeed"):
+        digest.update(f"{name}=={version(name)}".encode())
+    package = Path(__file__).parent.parent
+    for source in SOURCES:
+        path = package / source
+        for file in sorted(path.glob("*.py")) if path.is_dir() else [path]:
+            digest.update(_meaning(file).encode())
+    return digest.hexdigest()[:16]
+
+
+def _meaning(file: Path) -> str:
+    """The syntax tree without docstrings: what the code does, not how it is told."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            first = node.body[0] if node.body else None
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                node.body.remove(first)
+    return ast.dump(tree)
+
+
+def base_directory(cache: Path, config: RunConfig) -> Path:
+    """Where the base model of `config` is or will be."""
+    return cache / base_digest(config)
+
+
+def make_base_model(cache: Path, config: RunConfig, report: Callable[[int, float], None]) -> Path:
+    """The folder of the base model, trained now if it is not there. It appears whole or not."""
+    target = base_directory(cache, config)
+    if target.exists():
+        return target
+    task = ChainSum(modulus=config.task.modulus, digits=config.base.digits)
+    tokenizer = make_tokenizer(task)
+    model = train_base(
+        config.base, task=task, tokenizer=tokenizer, engine_config=config.engine, report=report
+    )
+    partial = cache / f"{target.name}.{os.getpid()}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    save_decoder(model, tokenizer, partial)
+    partial.rename(target)
+    return target

@@ -1,0 +1,116 @@
+"""A worker process: takes one job after another, so that imports are paid for once."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from rl.artifacts import RunWriter, run_directory
+from rl.config import RunSpec, config_digest
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run, or with `spec.arm` empty the training of a base model."""
+
+    spec: RunSpec
+    root: Path
+    cache: Path
+    facts: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.spec.arm} seed {self.spec.seed}" if self.spec.arm else "base model"
+
+    @property
+    def steps(self) -> int:
+        """How many times the job will report."""
+        return self.spec.config.steps if self.spec.arm else self.spec.config.base.steps
+
+    @property
+    def log_file(self) -> Path:
+        """Where the job's own output goes."""
+        return self.root / "logs" / f"{self.name.replace(' ', '-')}.txt"
+
+
+def work(connection: Connection) -> None:
+    """Serve jobs until told to stop. Messages: (`step`, done, value) and (`done`,).
+
+    A job that raises ends the process; its traceback is the end of the job's log.
+    """
+    while (job := connection.recv()) is not None:
+        job.log_file.parent.mkdir(parents=True, exist_ok=True)
+        restore = _send_output_to(job.log_file)
+        _do(job, lambda step, value: connection.send(("step", step, value)))
+        restore()
+        connection.send(("done",))
+
+
+def _send_output_to(path: Path) -> Callable[[], None]:
+    """This process's stdout and stderr, native code's too, go to a file until undone."""
+    saved = {target: os.dup(target) for target in (1, 2)}
+    with path.open("w", encoding="utf-8") as file:
+        for target in saved:
+            os.dup2(file.fileno(), target)
+
+    def restore() -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for target, copy in saved.items():
+            os.dup2(copy, target)
+            os.close(copy)
+
+    return restore
+
+
+def _do(job: Job, report: Callable[[int, float], None]) -> None:
+    import torch
+    from transformers.utils import logging as transformers_logging
+
+    from rl.models import load_decoder
+    from rl.runner.base_models import base_directory, make_base_model
+    from rl.runner.provenance import machine, versions
+
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    torch.set_num_threads(1)  # another number of threads sums in another order
+    spec = job.spec
+    if not spec.arm:
+        make_base_model(job.cache, spec.config, report)
+        return
+    base = base_directory(job.cache, spec.config)
+    manifest = {
+        **job.facts,
+        "arm": spec.arm,
+        "seed": spec.seed,
+        "config": spec.config.model_dump(mode="json"),
+        "config_sha256": config_digest(spec.config),
+        "base_model": base.name,
+        "versions": versions(),
+        "machine": machine(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    start = time.perf_counter()
+    with RunWriter(run_directory(job.root, spec.arm, spec.seed), manifest) as log:
+        program = _programs()[spec.config.program]
+        tokens = program(
+            spec.config,
+            seed=spec.seed,
+            model=load_decoder(base),
+            log=log,
+            report=report,
+        )
+        seconds = time.perf_counter() - start
+        log.finish({"seconds": seconds, "tokens": tokens, "tokens_per_s": tokens / seconds})
+
+
+def _programs() -> Mapping[str, Callable[..., int]]:
+    from rl.studies.gradient_weight import measure_gradient_weight
+    from rl.trainers.policy import train_policy
+
+    return {"policy": train_policy, "gradient_weight": measure_gradient_weight}

@@ -1,0 +1,188 @@
+"""How strongly an advantage pulls on problems of each success rate, measured in the model.
+
+For a prompt with success rate p, any advantage that is a function of a group's 0/1 rewards has
+
+    E[(1/G) sum_i A_i grad log pi(o_i)] = w(p) grad logit p,        w = rl.exact.expected_weight
+
+because E[grad log pi(o) | right] = grad log p and E[grad log pi(o) | wrong] = grad log(1 - p).
+Here both sides are projected on one direction v, chosen from other samples, so that the ratio
+estimates w(p) whatever v is:
+
+    w = mean over groups of (1/G) sum_i A_i s_i  /  (mean of s over right - mean of s over wrong)
+
+with s_i = <grad log pi(o_i), v>, taken as a central difference of log pi along v.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from rl.advantages import advantages
+from rl.artifacts import RunWriter
+from rl.config import AdvantageConfig, RunConfig
+from rl.exact import expected_weight
+from rl.logprobs import token_logps
+from rl.models import Decoder, Tokenizer
+from rl.rewards import REWARDS
+from rl.rollout import LocalSampler, Request
+from rl.seeding import derive
+from rl.trainers.parts import forward_logits, length_buckets, make_task, make_tokenizer
+from rl.trainers.policy import MAX_ROWS, collate
+from rl.types import Batch, Problem, Rollout, Task
+
+NUDGE = 0.02  # largest wanted change of a sequence's log-prob along v, nats
+GRID = tuple(round(0.01 * i, 2) for i in range(1, 100))
+
+
+def measure_gradient_weight(
+    config: RunConfig,
+    *,
+    seed: int,
+    model: Decoder,
+    log: RunWriter,
+    report: Callable[[int, float], None],
+) -> int:
+    """Measure at the base model; logs weight/* at step 0 and returns the tokens sampled.
+
+    Problems whose samples are all right or all wrong have no direction and are left out; the
+    samples that decide it are not the ones measured, or show a weight of zero.
+    """
+    task = make_task(config.task)
+    tokenizer = make_tokenizer(task)
+    sampler = LocalSampler(
+        model, eos_id=tokenizer.eos_id, pad_id=tokenizer.pad_id, max_rows=MAX_ROWS
+    )
+    group, study = config.rollout.group_size, config.study
+    problems = task.heldout_problems(study.problems_per_difficulty, derive("study", seed))
+    pull, spread = defaultdict[float, float](float), defaultdict[float, float](float)
+    exact, rates = defaultdict[float, float](float), defaultdict[float, list[float]](list)
+    tokens = 0
+    for index, problem in enumerate(problems):
+        count = study.direction_samples + study.samples
+        rollouts, reward_B = _sample(config, problem, task, tokenizer, sampler, seed, count)
+        tokens += sum(len(r.completion.token_ids) for r in rollouts)
+        head = study.direction_samples
+        level, p = float(problem.difficulty), float(reward_B[head:].mean())
+        rates[level].append(p)
+        if 0 < reward_B[:head].sum() < head and 0 < p < 1:
+            aim_B = _centred(reward_B[:head])
+            aimed = collate(rollouts[:head], aim_B, tokenizer.pad_id)
+            measured = collate(rollouts[head:], reward_B[head:], tokenizer.pad_id)
+            direction = _gradient(model, aimed, config)
+            slope_B = _directional_derivative(model, measured, direction, config)
+            advantage_PG = _advantages(config.advantage, reward_B[head:].view(-1, group))
+            gap = float((_centred(reward_B[head:]) * slope_B).sum())
+            pull[level] += float((advantage_PG.flatten() * slope_B).mean())
+            spread[level] += gap
+            exact[level] += gap * _exact(config, p)
+        report((index + 1) * config.steps // len(problems), p)
+    log.log(
+        0,
+        {
+            "weight/p": {level: sum(ps) / len(ps) for level, ps in rates.items()},
+            "weight/measured": {level: pull[level] / spread[level] for level in pull},
+            "weight/exact": {level: exact[level] / spread[level] for level in pull},
+            "weight/curve": {p: _exact(config, p) for p in GRID},
+        },
+    )
+    return tokens
+
+
+def _exact(config: RunConfig, p: float) -> float:
+    return float(
+        expected_weight(
+            p,
+            group_size=config.rollout.group_size,
+            advantage_fn=lambda rewards_PG: _advantages(config.advantage, rewards_PG),
+        )
+    )
+
+
+def _advantages(config: AdvantageConfig, rewards_PG: Tensor) -> Tensor:
+    return advantages(
+        rewards_PG,
+        baseline=config.baseline,
+        scale=config.scale,
+        ddof=config.ddof,
+        eps=config.eps,
+    )
+
+
+def _centred(reward_B: Tensor) -> Tensor:
+    """Weights that take the mean over right minus the mean over wrong."""
+    right = (reward_B > 0).double()
+    return right / right.sum() - (1 - right) / (1 - right).sum()
+
+
+def _sample(
+    config: RunConfig,
+    problem: Problem,
+    task: Task,
+    tokenizer: Tokenizer,
+    sampler: LocalSampler,
+    seed: int,
+    count: int,
+) -> tuple[list[Rollout], Tensor]:
+    """`count` rollouts of one problem and their 0/1 rewards."""
+    prompt = tokenizer.encode(problem.prompt)
+    completions = sampler.generate(
+        [Request(prompt, derive("study-rollout", seed, problem.id, k)) for k in range(count)],
+        temperature=config.rollout.temperature,
+        max_new_tokens=config.rollout.max_new_tokens,
+    )
+    rollouts = [
+        Rollout(problem, k, prompt, c, tokenizer.decode(c.token_ids))
+        for k, c in enumerate(completions)
+    ]
+    reward = REWARDS[config.reward.name]
+    values = [reward(task, rollout) for rollout in rollouts]
+    return rollouts, torch.tensor(values, dtype=torch.float64)
+
+
+def _sequence_logps(model: nn.Module, part: Batch, config: RunConfig) -> Tensor:
+    logits_BTV = forward_logits(model, part.token_BT)
+    logp_BT = token_logps(logits_BTV, part.token_BT, temperature=config.rollout.temperature)
+    return (logp_BT * part.response_BT).sum(dim=1)
+
+
+def _gradient(model: nn.Module, batch: Batch, config: RunConfig) -> list[Tensor]:
+    """Gradient of sum_i weight_i log pi(o_i), the weights being the batch's advantages."""
+    parameters = list(model.parameters())
+    total = [torch.zeros_like(p) for p in parameters]
+    for pick in length_buckets(batch.length_B, config.engine.micro_batch_size):
+        part = batch.rows(pick)
+        value = (_sequence_logps(model, part, config) * part.advantage_B).sum()
+        for sum_, gradient in zip(total, torch.autograd.grad(value, parameters), strict=True):
+            sum_ += gradient
+    return total
+
+
+@torch.no_grad()
+def _directional_derivative(
+    model: nn.Module, batch: Batch, direction: Sequence[Tensor], config: RunConfig
+) -> Tensor:
+    """d/dt log pi(o_i; theta + t v) at t = 0, per unit length of v, by a central difference."""
+    parameters = list(model.parameters())
+    length = float(torch.stack([v.norm() for v in direction]).norm())
+
+    def logps() -> Tensor:
+        value_B = torch.zeros(len(batch.length_B), dtype=torch.float64)
+        for pick in length_buckets(batch.length_B, config.engine.micro_batch_size):
+            value_B[pick] = _sequence_logps(model, batch.rows(pick), config).double()
+        return value_B
+
+    def moved(distance: float) -> Tensor:
+        kept = [p.clone() for p in parameters]
+        for p, v in zip(parameters, direction, strict=True):
+            p.add_(v, alpha=distance / length)
+        value_B = logps()
+        for p, old in zip(parameters, kept, strict=True):
+            p.copy_(old)
+        return value_B
+
+    here_B = logps()
+    step = 1e-3
+    step *= NUDGE / max(float((moved(step) - here_B).abs().max()), 1e-12)
+    return (moved(step) - moved(-step)) / (2 * step)

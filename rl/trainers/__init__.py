@@ -1,0 +1,1 @@
+"""Short loops over one engine."""

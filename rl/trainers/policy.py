@@ -1,0 +1,166 @@
+"""Policy-gradient training: the loop of every RL experiment.
+
+problems -> rollouts -> rewards -> advantages -> updates -> weights to the sampler
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from rl.advantages import RunningMean, advantages
+from rl.artifacts import RunWriter
+from rl.config import RunConfig
+from rl.models import Decoder, Tokenizer
+from rl.rewards import REWARDS
+from rl.rollout import LocalSampler, Request, Sampler
+from rl.seeding import derive
+from rl.trainers.evaluation import evaluate, mean_by_difficulty
+from rl.trainers.parts import make_engine, make_task, make_tokenizer, pad_right
+from rl.trainers.update import update_policy
+from rl.types import Batch, Problem, Rollout, Task
+
+Report = Callable[[int, float], None]
+
+
+def train_policy(
+    config: RunConfig, *, seed: int, model: Decoder, log: RunWriter, report: Report
+) -> int:
+    """Train `model` by `config`, log every step, and return the number of tokens sampled.
+
+    Training metrics of step k are of the batch before its update, evaluations likewise; the last
+    evaluation, logged at step `config.steps`, is of the trained model.
+    """
+    task = make_task(config.task)
+    tokenizer = make_tokenizer(task)
+    engine = make_engine(
+        model,
+        config.optim,
+        config.engine,
+        total_updates=config.steps * config.loss.epochs * config.loss.minibatches,
+    )
+    sampler = LocalSampler(
+        model, eos_id=tokenizer.eos_id, pad_id=tokenizer.pad_id, max_rows=MAX_ROWS
+    )
+    heldout = task.heldout_problems(config.eval.problems_per_difficulty, config.eval.seed)
+    running = RunningMean()
+    tokens = 0
+
+    for step in range(config.steps):
+        if step % config.eval.every == 0:
+            tokens += evaluate(config, heldout, task, tokenizer, sampler, log, seed, step)
+
+        problems_P = task.train_problems(config.rollout.prompts, derive("problems", seed, step))
+        rollouts_B = roll_out(config, problems_P, tokenizer, sampler, seed=seed, step=step)
+        rewards_PG = reward_groups(config, task, rollouts_B)
+        advantages_PG = advantages(
+            rewards_PG,
+            baseline=config.advantage.baseline,
+            scale=config.advantage.scale,
+            ddof=config.advantage.ddof,
+            eps=config.advantage.eps,
+            running_mean=running.mean,
+        )
+        running = running.update(rewards_PG)
+        batch = collate(rollouts_B, advantages_PG.flatten(), tokenizer.pad_id).to(engine.device)
+
+        before = _flat(model)
+        updated = update_policy(engine, batch, config, seed=seed, step=step)
+        sampler.load_weights(model.state_dict())
+
+        log.log(
+            step,
+            {
+                **batch_metrics(rollouts_B, rewards_PG, advantages_PG),
+                **updated,
+                "train/update_norm": float((_flat(model) - before).norm()),
+            },
+        )
+        tokens += int(batch.response_BT.sum())
+        report(step + 1, float(rewards_PG.mean()) / config.reward.scale)
+
+    tokens += evaluate(config, heldout, task, tokenizer, sampler, log, seed, config.steps)
+    engine.close()
+    return tokens
+
+
+MAX_ROWS = 1024  # rows decoded at once, which bounds the sampler's memory
+
+
+def roll_out(
+    config: RunConfig,
+    problems_P: Sequence[Problem],
+    tokenizer: Tokenizer,
+    sampler: Sampler,
+    *,
+    seed: int,
+    step: int,
+) -> list[Rollout]:
+    """`group_size` responses to each problem, problem by problem."""
+    keys = [(p, g) for p in problems_P for g in range(config.rollout.group_size)]
+    prompts = [tokenizer.encode(problem.prompt) for problem, _ in keys]
+    requests = [
+        Request(prompt, derive("rollout", seed, step, problem.id, g))
+        for prompt, (problem, g) in zip(prompts, keys, strict=True)
+    ]
+    completions = sampler.generate(
+        requests,
+        temperature=config.rollout.temperature,
+        max_new_tokens=config.rollout.max_new_tokens,
+    )
+    return [
+        Rollout(problem, g, prompt, completion, tokenizer.decode(completion.token_ids))
+        for (problem, g), prompt, completion in zip(keys, prompts, completions, strict=True)
+    ]
+
+
+def reward_groups(config: RunConfig, task: Task, rollouts_B: Sequence[Rollout]) -> Tensor:
+    """Rewards (P, G), float64, in units of `reward.scale`."""
+    reward = REWARDS[config.reward.name]
+    values = [config.reward.scale * reward(task, rollout) for rollout in rollouts_B]
+    return torch.tensor(values, dtype=torch.float64).view(-1, config.rollout.group_size)
+
+
+def collate(rollouts_B: Sequence[Rollout], advantage_B: Tensor, pad_id: int) -> Batch:
+    """Right-padded sequences of prompt and response; masks from lengths."""
+    rows = [(*r.prompt_ids, *r.completion.token_ids) for r in rollouts_B]
+    token_BT = pad_right(rows, fill=pad_id, dtype=torch.int64)
+    logp_rows = [(*[0.0] * len(r.prompt_ids), *r.completion.logps) for r in rollouts_B]
+    length_B = torch.tensor([len(row) for row in rows])
+    prompt_B = torch.tensor([len(r.prompt_ids) for r in rollouts_B])
+    place_T = torch.arange(token_BT.shape[1])
+    return Batch(
+        token_BT=token_BT,
+        length_B=length_B,
+        response_BT=(place_T >= prompt_B[:, None]) & (place_T < length_B[:, None]),
+        logp_sampler_BT=pad_right(logp_rows, fill=0.0, dtype=torch.float32),
+        advantage_B=advantage_B.float(),
+    )
+
+
+def batch_metrics(
+    rollouts_B: Sequence[Rollout], rewards_PG: Tensor, advantages_PG: Tensor
+) -> dict[str, float | dict[float, float]]:
+    """What the batch says before any update."""
+    group = rewards_PG.shape[1]
+    difficulty_P = [r.problem.difficulty for r in rollouts_B[::group]]
+    weight_P = (advantages_PG * (rewards_PG > 0)).mean(dim=1)
+    mixed_P = rewards_PG.amax(dim=1) > rewards_PG.amin(dim=1)
+    completions = [r.completion for r in rollouts_B]
+    logps = [logp for c in completions for logp in c.logps]
+    count = len(completions)
+    return {
+        "train/reward": float(rewards_PG.mean()),
+        "train/reward_by_difficulty": mean_by_difficulty(
+            difficulty_P, rewards_PG.mean(dim=1).tolist()
+        ),
+        "train/mixed_groups": float(mixed_P.double().mean()),
+        "train/weight_by_difficulty": mean_by_difficulty(difficulty_P, weight_P.tolist()),
+        "train/response_tokens": sum(len(c.token_ids) for c in completions) / count,
+        "train/truncated": sum(c.finish_reason == "length" for c in completions) / count,
+        "train/entropy": -sum(logps) / len(logps),
+    }
+
+
+def _flat(model: nn.Module) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in model.parameters()]).clone()

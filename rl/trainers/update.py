@@ -1,0 +1,136 @@
+"""One batch of rollouts into optimiser updates: epochs x minibatches x micro-batches."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from rl.config import RunConfig
+from rl.engine import Engine
+from rl.logprobs import token_logps
+from rl.losses import LOSSES, aggregate, clip_fraction
+from rl.seeding import derive
+from rl.trainers.parts import forward_logits, length_buckets
+from rl.types import Batch
+
+
+@dataclass
+class _Tally:
+    """Sums over the micro-batches of a step."""
+
+    tokens: int = 0
+    clipped: float = 0.0
+    gap_tokens: int = 0
+    gap_sum: float = 0.0
+    gap_max: float = 0.0
+    losses: list[float] = field(default_factory=list)
+    norms: list[float] = field(default_factory=list)
+
+
+def update_policy(
+    engine: Engine, batch: Batch, config: RunConfig, *, seed: int, step: int
+) -> dict[str, float]:
+    """Take every update of one step and return its metrics.
+
+    Old log-probs are the trainer's own: where a step is one update they are the update's own
+    forward pass, so that the ratio is exactly 1; else they are computed before the first update.
+    """
+    loss = config.loss
+    logp_old_BT = None
+    if loss.epochs * loss.minibatches > 1:
+        logp_old_BT = policy_logps(engine, batch, config)
+    tally = _Tally()
+    lr = 0.0
+    for epoch in range(loss.epochs):
+        for rows in _minibatches(batch, loss.minibatches, derive("minibatch", seed, step, epoch)):
+            first = not tally.norms
+            update = engine.update(
+                _micro_losses(engine, batch, logp_old_BT, rows, config, tally, gap=first)
+            )
+            tally.losses.append(update.loss)
+            tally.norms.append(update.grad_norm)
+            lr = update.lr
+    return {
+        "train/loss": sum(tally.losses) / len(tally.losses),
+        "train/grad_norm": sum(tally.norms) / len(tally.norms),
+        "train/lr": lr,
+        "train/clip_fraction": tally.clipped / tally.tokens,
+        "train/logp_gap_mean": tally.gap_sum / tally.gap_tokens,
+        "train/logp_gap_max": tally.gap_max,
+    }
+
+
+def policy_logps(engine: Engine, batch: Batch, config: RunConfig) -> Tensor:
+    """Log-probs (B, T) of the batch's tokens under the engine's present weights, no gradient."""
+    logp_BT = torch.zeros_like(batch.logp_sampler_BT)
+    with torch.no_grad():
+        for pick in length_buckets(batch.length_B, config.engine.micro_batch_size):
+            part = batch.rows(pick)
+            logp_BT[pick, : part.token_BT.shape[1]] = _forward(engine, part, config)
+    return logp_BT
+
+
+def _forward(engine: Engine, part: Batch, config: RunConfig) -> Tensor:
+    logits_BTV = forward_logits(engine.model, part.token_BT)
+    return token_logps(logits_BTV, part.token_BT, temperature=config.rollout.temperature)
+
+
+def _minibatches(batch: Batch, count: int, seed: int) -> Iterator[Tensor]:
+    """Equal shares of the rows, shuffled where there are several. Exact: `count` divides."""
+    rows = len(batch.length_B)
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.arange(rows) if count == 1 else torch.randperm(rows, generator=generator)
+    yield from order.to(batch.length_B.device).split(rows // count)
+
+
+def _micro_losses(
+    engine: Engine,
+    batch: Batch,
+    logp_old_BT: Tensor | None,
+    rows: Tensor,
+    config: RunConfig,
+    tally: _Tally,
+    *,
+    gap: bool,
+) -> Iterator[Callable[[], Tensor]]:
+    """The parts of one update's loss. Denominators are those of the whole minibatch.
+
+    Rows of advantage 0 add nothing to loss or gradient and are left out; one is kept where all
+    are such, because an update with a zero gradient still moves by its momentum.
+    """
+    settings = config.loss
+    sequences, tokens = len(rows), int(batch.response_BT[rows].sum())
+    clip = {"clip_low": settings.clip_low, "clip_high": settings.clip_high}
+    live = rows[batch.advantage_B[rows] != 0]
+    live = live if len(live) else rows[:1]
+    for bucket in length_buckets(batch.length_B[live], config.engine.micro_batch_size):
+        pick = live[bucket]
+
+        def compute(pick: Tensor = pick) -> Tensor:
+            part = batch.rows(pick)
+            mask_BT = part.response_BT
+            logp_BT = _forward(engine, part, config)
+            old_BT = logp_BT.detach()
+            if logp_old_BT is not None:
+                old_BT = logp_old_BT[pick, : logp_BT.shape[1]]
+            count = int(mask_BT.sum())
+            tally.tokens += count
+            tally.clipped += count * float(
+                clip_fraction(logp_BT.detach(), old_BT, part.advantage_B, mask_BT, **clip)
+            )
+            if gap:
+                gap_BT = (logp_BT.detach() - part.logp_sampler_BT).abs() * mask_BT
+                tally.gap_tokens += count
+                tally.gap_sum += float(gap_BT.sum())
+                tally.gap_max = max(tally.gap_max, float(gap_BT.max()))
+            return aggregate(
+                LOSSES[settings.name](logp_BT, old_BT, part.advantage_B, **clip),
+                mask_BT,
+                mode=settings.aggregate,
+                sequences=sequences,
+                tokens=tokens,
+                max_length=config.rollout.max_new_tokens,
+            )
+
+        yield compute
