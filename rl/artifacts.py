@@ -166,6 +166,18 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return records
 
 
+def _whole_lines(path: Path) -> list[dict[str, Any]]:
+    """The log of a complete run, which ends with a whole line.
+
+    Raises:
+        UserError: the log is missing or was cut.
+    """
+    text = path.read_bytes() if path.exists() else b"missing"
+    if text and not text.endswith(b"\n"):
+        raise UserError(f"{path}: missing or cut, in a complete run; delete its folder, run again")
+    return read_lines(path)
+
+
 def read_runs(root: Path) -> Evidence:
     """Everything under one experiment's run folder; only complete runs give metrics."""
     plan_file = root / "plan.json"
@@ -181,9 +193,9 @@ def read_runs(root: Path) -> Evidence:
             manifests.append(read_json(directory / "manifest.json"))
             if manifests[-1]["status"] != "complete":
                 continue
-            for record in read_lines(directory / "metrics.jsonl"):
+            for record in _whole_lines(directory / "metrics.jsonl"):
                 rows += _rows(arm, seed, record)
-            samples += read_lines(directory / "samples.jsonl")
+            samples += _whole_lines(directory / "samples.jsonl")
     return Evidence(plan, manifests, _frame(rows), samples)
 
 
@@ -238,10 +250,15 @@ def promote(root: Path, target: Path, verdicts: Any, force: bool) -> None:
         )
     if (target / "runs.json").exists() and not force:
         raise UserError(f"{target}: evidence is there already; FORCE=1 replaces it")
-    target.mkdir(parents=True, exist_ok=True)
-    evidence.metrics.to_parquet(target / "metrics.parquet", compression="zstd", index=False)
-    with (target / "samples.jsonl").open("w", encoding="utf-8") as file:
+    new = target.with_name(f"{target.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    evidence.metrics.to_parquet(new / "metrics.parquet", compression="zstd", index=False)
+    with (new / "samples.jsonl").open("w", encoding="utf-8") as file:
         for sample in evidence.samples:
             file.write(json.dumps(sample) + "\n")
-    write_json(target / "verdicts.json", verdicts)
-    write_json(target / "runs.json", {"plan": evidence.plan, "runs": evidence.manifests})
+    write_json(new / "verdicts.json", verdicts)
+    write_json(new / "runs.json", {"plan": evidence.plan, "runs": evidence.manifests})
+    if target.exists():  # only now, with the new evidence whole on disk
+        shutil.rmtree(target)
+    new.rename(target)
