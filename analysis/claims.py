@@ -1,0 +1,182 @@
+"""The command that says what the evidence says: python -m analysis.claims show | promote | readme.
+
+It runs in the repository's root: experiments/, runs/ and README.md are found from there.
+"""
+
+import argparse
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from analysis.table import readme_table, renewed, terminal
+from analysis.verdicts import Verdict, judge
+from rl.artifacts import Evidence, promote, read_evidence, read_json, read_runs, write_json
+from rl.config import find_experiment, load_experiment, parse_overrides
+from rl.errors import UserError
+
+EXPERIMENTS = Path("experiments")
+RUNS = Path("runs")
+README = Path("README.md")
+PROMOTED_PROFILE = "laptop"
+
+# Another processor may round a sum's last bits the other way; an edited number differs by more.
+RELATIVE, ABSOLUTE = 1e-6, 1e-9
+AGAIN = "delete it and run `python -m analysis.claims readme` to have it computed again"
+
+
+def verdicts_of(evidence: Evidence, directory: Path) -> list[Verdict]:
+    """Judge `evidence` by the claims.yaml that stands in the experiment's directory now."""
+    return judge(evidence, load_experiment(directory, evidence.plan["profile"]).claims)
+
+
+def as_json(evidence: Evidence, verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """The content of verdicts.json."""
+    return {
+        "experiment": evidence.plan["experiment"],
+        "label": evidence.plan["label"],
+        "verdicts": [asdict(verdict) for verdict in verdicts],
+    }
+
+
+def read_verdicts(path: Path) -> dict[str, Verdict]:
+    """The verdicts of a verdicts.json, by claim.
+
+    Raises:
+        UserError: damaged, or of another form than this version writes.
+    """
+    try:
+        return {record["claim"]: Verdict(**record) for record in read_json(path)["verdicts"]}
+    except (KeyError, TypeError):
+        raise UserError(f"{path}: not a list of verdicts as written here; {AGAIN}") from None
+
+
+def check_same(path: Path, written: dict[str, Verdict], fresh: Sequence[Verdict]) -> None:
+    """verdicts.json says what its evidence says.
+
+    Raises:
+        UserError: the first disagreement, with both values.
+    """
+    if list(written) != [verdict.claim for verdict in fresh]:
+        raise UserError(
+            f"{path}: holds verdicts on {', '.join(written) or 'nothing'}, but claims.yaml states "
+            f"{', '.join(v.claim for v in fresh)}; {AGAIN}"
+        )
+    for verdict in fresh:
+        for field in fields(Verdict):
+            old, new = getattr(written[verdict.claim], field.name), getattr(verdict, field.name)
+            if not _same(old, new):
+                raise UserError(
+                    f"{path}: claim {verdict.claim}: {field.name} is {old!r}, but the metrics and "
+                    f"claims.yaml beside it give {new!r}; {AGAIN}"
+                )
+
+
+def _same(old: object, new: object) -> bool:
+    numbers = isinstance(old, float) and isinstance(new, float)
+    if numbers:
+        return math.isclose(old, new, rel_tol=RELATIVE, abs_tol=ABSOLUTE)  # type: ignore[arg-type]
+    return type(old) is type(new) and old == new
+
+
+def label_of(directory: Path, profile: str, settings: str) -> str:
+    """The run folder's name under `path=value path=value` overrides, as `rl run` names it."""
+    return load_experiment(directory, profile, parse_overrides(settings)).label
+
+
+def show(number: int, profile: str, settings: str, label: str | None) -> None:
+    """Judge a run folder, write verdicts.json into it and print the table."""
+    directory = find_experiment(number, EXPERIMENTS)
+    root = RUNS / directory.name / (label or label_of(directory, profile, settings))
+    evidence = read_runs(root)
+    verdicts = verdicts_of(evidence, directory)
+    write_json(root / "verdicts.json", as_json(evidence, verdicts))
+    file = directory / "artifacts" / "verdicts.json"
+    committed = read_verdicts(file) if file.exists() else None
+    planned = len(evidence.plan["arms"]) * len(evidence.plan["seeds"])
+    title = (
+        f"{directory.name}, {evidence.plan['label']}: {planned - len(evidence.missing())} of "
+        f"{planned} runs ({len(evidence.plan['arms'])} arms x {len(evidence.plan['seeds'])} seeds)"
+    )
+    print(terminal(title, verdicts, committed))
+
+
+def promote_runs(number: int, force: bool) -> None:
+    """Turn runs/NN-name/laptop into committed evidence, verdicts included."""
+    directory = find_experiment(number, EXPERIMENTS)
+    root = RUNS / directory.name / PROMOTED_PROFILE
+    evidence = read_runs(root)
+    verdicts = verdicts_of(evidence, directory)
+    target = directory / "artifacts"
+    promote(root, target, as_json(evidence, verdicts), force)
+    print(f"{target}: holds {len(evidence.manifests)} runs of {root} now; commit it")
+
+
+def readme(check: bool) -> None:
+    """Renew the table of README.md from committed evidence, or only check it.
+
+    Raises:
+        UserError: a verdicts.json that its evidence does not give; with `check`, one that is
+            missing, or a README that would change.
+    """
+    results: dict[str, Sequence[Verdict] | None] = {}
+    for directory in sorted(EXPERIMENTS.glob("[0-9][0-9]-*")):
+        artifacts = directory / "artifacts"
+        if not (artifacts / "runs.json").exists():
+            results[directory.name] = None
+            continue
+        evidence = read_evidence(artifacts)
+        verdicts = results[directory.name] = verdicts_of(evidence, directory)
+        file = artifacts / "verdicts.json"
+        if file.exists():
+            check_same(file, read_verdicts(file), verdicts)
+        elif check:
+            raise UserError(f"{file}: missing; run `python -m analysis.claims readme`")
+        else:
+            write_json(file, as_json(evidence, verdicts))
+    if not README.exists():
+        raise UserError(f"{README}: no such file; run this in the root of the repository")
+    old = README.read_text(encoding="utf-8")
+    new = renewed(old, readme_table(results), str(README))
+    if check and new != old:
+        raise UserError(
+            f"{README}: its table of verdicts is not what the artifacts give; run "
+            f"`python -m analysis.claims readme` and commit the result"
+        )
+    if new != old:
+        README.write_text(new, encoding="utf-8")
+    print(f"{README}: verdicts {'agree with the artifacts' if new == old else 'renewed'}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m analysis.claims", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("show", help="verdicts of a run folder")
+    one.add_argument("number", type=int, metavar="NN")
+    one.add_argument("--profile", default=PROMOTED_PROFILE)
+    one.add_argument("--set", default="", help="the path=value overrides that the runs had")
+    one.add_argument("--label", help="the run folder's name, instead of --profile and --set")
+    two = commands.add_parser("promote", help="turn the laptop runs into committed evidence")
+    two.add_argument("number", type=int, metavar="NN")
+    two.add_argument("--force", action="store_true", help="replace evidence that is there")
+    three = commands.add_parser("readme", help="renew the table of verdicts in README.md")
+    three.add_argument("--check", action="store_true", help="change nothing; fail if it differs")
+    given = parser.parse_args(arguments)
+    run = {
+        "show": lambda: show(given.number, given.profile, given.set, given.label),
+        "promote": lambda: promote_runs(given.number, given.force),
+        "readme": lambda: readme(given.check),
+    }
+    try:
+        run[given.command]()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,216 @@
+"""Committed evidence as tidy frames, for the notebooks. Everything comes from artifacts/ alone."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis import stats
+from analysis.claims import read_verdicts
+from analysis.table import frame_rows
+from rl.artifacts import Evidence, read_evidence
+from rl.config import find_experiment
+from rl.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+BAND = 0.95
+
+
+def artifacts(number: int) -> Path:
+    """The artifacts/ folder of an experiment. RL_EVIDENCE names a folder to look in instead of
+    experiments/, with the same layout."""
+    root = Path(os.environ.get("RL_EVIDENCE", ROOT / "experiments"))
+    return find_experiment(number, root) / "artifacts"
+
+
+def evidence(number: int) -> Evidence:
+    """The committed evidence of an experiment."""
+    return read_evidence(artifacts(number))
+
+
+def verdicts(number: int) -> pd.DataFrame:
+    """The committed verdicts, a row a claim, numbers rounded for reading."""
+    return pd.DataFrame(
+        frame_rows(list(read_verdicts(artifacts(number) / "verdicts.json").values()))
+    )
+
+
+def arms_with(found: Evidence, metric: str) -> list[str]:
+    """The arms that log `metric`, in the order of config.yaml."""
+    there = set(found.metrics.loc[found.metrics["metric"] == metric, "arm"])
+    return [arm for arm in found.plan["arms"] if arm in there]
+
+
+def rows(found: Evidence, metric: str, arms: Sequence[str]) -> pd.DataFrame:
+    """The rows of one metric and these arms.
+
+    Raises:
+        UserError: an arm without this metric.
+    """
+    missing = [arm for arm in arms if arm not in arms_with(found, metric)]
+    if missing:
+        raise UserError(f"no {metric} in the evidence of {', '.join(missing)}")
+    table = found.metrics
+    return table[(table["metric"] == metric) & table["arm"].isin(arms)]
+
+
+def bands(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean over seeds with its 95% t interval.
+
+    Args:
+        table: rows with columns arm, seed, step, level, value.
+
+    Returns:
+        One row an arm, step and level, in their order: mean, low, high, n. One seed has no
+        interval; its low and high are NaN, which draws nothing.
+    """
+    out = []
+    for (arm, step, level), values in table.groupby(["arm", "step", "level"], dropna=False)[
+        "value"
+    ]:
+        sample = np.array(values.dropna(), dtype=np.float64)
+        if not len(sample):
+            continue
+        low, high = stats.interval(sample, BAND)
+        out.append((arm, step, level, stats.mean(sample), low, high, len(sample)))
+    frame = pd.DataFrame(out, columns=["arm", "step", "level", "mean", "low", "high", "n"])
+    return frame.replace([np.inf, -np.inf], np.nan)
+
+
+def curve(found: Evidence, metric: str, arms: Sequence[str]) -> pd.DataFrame:
+    """`bands` of one metric and these arms."""
+    return bands(rows(found, metric, arms))
+
+
+def _pairs(found: Evidence, metric: str, treatment: str, control: str) -> pd.DataFrame:
+    """treatment and control side by side, the same seed, step and level in one row."""
+    both = rows(found, metric, [treatment, control])
+    keys = ["seed", "step", "level"]
+    one, two = (both.loc[both["arm"] == arm, [*keys, "value"]] for arm in (treatment, control))
+    return one.merge(two, on=keys, suffixes=("_treatment", "_control")).assign(arm=treatment)
+
+
+def differences(found: Evidence, metric: str, treatment: str, control: str) -> pd.DataFrame:
+    """`bands` of treatment - control, paired by seed."""
+    pairs = _pairs(found, metric, treatment, control)
+    return bands(pairs.assign(value=pairs["value_treatment"] - pairs["value_control"]))
+
+
+def ratios(found: Evidence, metric: str, treatment: str, control: str) -> pd.DataFrame:
+    """`bands` of treatment / control, paired by seed; steps at which the control is 0 are left
+    out."""
+    pairs = _pairs(found, metric, treatment, control)
+    pairs = pairs[pairs["value_control"] != 0]
+    return bands(pairs.assign(value=pairs["value_treatment"] / pairs["value_control"]))
+
+
+def window_differences(
+    found: Evidence, metric: str, treatment: str, control: str, steps: tuple[int, int]
+) -> pd.DataFrame:
+    """`bands` by level of treatment - control, each seed averaged over the steps [from, to]."""
+    pairs = _pairs(found, metric, treatment, control)
+    pairs = pairs[pairs["step"].between(*steps)]
+    pairs = pairs.assign(value=pairs["value_treatment"] - pairs["value_control"])
+    by_seed = pairs.groupby(["arm", "seed", "level"], as_index=False)["value"].mean()
+    return bands(by_seed.assign(step=steps[0]))
+
+
+def early(found: Evidence, metric: str) -> tuple[int, int]:
+    """The logged steps of the first quarter of training, without step 0, as [from, to]."""
+    steps = np.unique(found.metrics.loc[found.metrics["metric"] == metric, "step"])
+    chosen = [int(step) for step in steps if 0 < step <= steps[-1] / 4] or [int(steps[-1])]
+    return chosen[0], chosen[-1]
+
+
+def final(found: Evidence, metric: str) -> tuple[int, int]:
+    """The last logged step, as [from, to]."""
+    last = int(found.metrics.loc[found.metrics["metric"] == metric, "step"].max())
+    return last, last
+
+
+def medians(found: Evidence, metric: str, arms: Sequence[str], steps: int) -> pd.DataFrame:
+    """Median over the first `steps` logged steps, one row an arm and seed."""
+    table = rows(found, metric, arms).sort_values("step")
+    first = table.groupby(["arm", "seed"]).head(steps)
+    return first.groupby(["arm", "seed"])["value"].median().reset_index()
+
+
+def weights(found: Evidence, arm: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The exact weight curve and the measured points of one arm of the gradient-weight study.
+
+    Returns:
+        curve: columns p, weight.
+        points: one row a difficulty: p, the mean success rate over seeds; mean, low, high of the
+            measured weight; exact, the weight of its problems by enumeration.
+    """
+    grid = bands(rows(found, "weight/curve", [arm])).sort_values("level")
+    points = bands(rows(found, "weight/measured", [arm]))
+    for column, metric in (("p", "weight/p"), ("exact", "weight/exact")):
+        other = bands(rows(found, metric, [arm]))[["level", "mean"]]
+        points = points.merge(other.rename(columns={"mean": column}), on="level")
+    return pd.DataFrame({"p": grid["level"], "weight": grid["mean"]}), points
+
+
+def final_accuracy(found: Evidence) -> pd.DataFrame:
+    """Held-out accuracy after training, with its spread over seeds and its sampling error apart.
+
+    `seed SD` is the spread of the trained models together with sampling. `evaluation SE` is the
+    binomial error of one seed's accuracy, at as many independent samples as the evaluation asks
+    for: somewhat too large because all seeds answer the same prompts, somewhat too small where a
+    difficulty has fewer held-out prompts than asked for.
+    """
+    arms = arms_with(found, "eval/accuracy")
+    step, _ = final(found, "eval/accuracy")
+    table = rows(found, "eval/accuracy", arms)
+    configs = {m["arm"]: m["config"] for m in found.manifests}
+    out = []
+    for arm in arms:
+        values = table.loc[(table["arm"] == arm) & (table["step"] == step), "value"]
+        sample = np.array(values, dtype=np.float64)
+        low, high = stats.interval(sample, BAND)
+        settings = configs[arm]["eval"]
+        draws = settings["problems_per_difficulty"] * settings["samples"]
+        draws *= len(configs[arm]["task"]["digits"])
+        error = stats.binomial_standard_error(stats.mean(sample), draws)
+        out.append((arm, len(sample), stats.mean(sample), low, high, stats.seed_sd(sample), error))
+    columns = ["arm", "seeds", "accuracy", "low 95%", "high 95%", "seed SD", "evaluation SE"]
+    return pd.DataFrame(out, columns=columns).set_index("arm")
+
+
+def machines(found: Evidence) -> pd.DataFrame:
+    """What ran where: one row a machine, set of versions and commit, summed over its runs."""
+    table = pd.DataFrame(
+        {
+            "machine": ", ".join(f"{k} {v}" for k, v in sorted(m["machine"].items())),
+            "versions": ", ".join(f"{k} {v}" for k, v in sorted(m["versions"].items())),
+            "commit": m["commit"],
+            "seconds": m["seconds"],
+            "tokens": m["tokens"],
+        }
+        for m in found.manifests
+    )
+    keys = ["machine", "versions", "commit"]
+    grouped = table.groupby(keys, dropna=False)
+    out = grouped.agg(
+        runs=("seconds", "size"), seconds=("seconds", "sum"), tokens=("tokens", "sum")
+    ).reset_index()
+    out["tokens/s"] = out["tokens"] / out["seconds"]
+    return out.round({"seconds": 0, "tokens/s": 0})
+
+
+def sample_pairs(found: Evidence, arm: str, seed: int) -> pd.DataFrame:
+    """Completions of the same problems at the first and the last evaluation, side by side."""
+    kept = [s for s in found.samples if s["arm"] == arm and s["seed"] == seed]
+    if not kept:
+        raise UserError(f"no samples in the evidence of {arm}, seed {seed}")
+    table = pd.DataFrame(kept)
+    keys = ["difficulty", "problem_id", "prompt", "answer"]
+    ends = {}
+    for name, step in (("start", table["step"].min()), ("end", table["step"].max())):
+        part = table[table["step"] == step].drop_duplicates(keys)
+        ends[name] = part.set_index(keys)[["text", "reward"]].add_prefix(f"{name} ")
+    joined = ends["start"].join(ends["end"], how="inner").reset_index()
+    ordered: pd.DataFrame = joined.sort_values(["difficulty", "problem_id"])
+    return ordered.drop(columns="problem_id")

@@ -1,0 +1,77 @@
+"""One number per arm and seed, out of the long table of metrics, as a claim's `measure` asks."""
+
+import math
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from rl.artifacts import Evidence
+from rl.config import Measure
+
+
+def measure_values(evidence: Evidence, measure: Measure, arm: str) -> "pd.Series[float]":
+    """The measure of one arm, by seed.
+
+    `mean`: unweighted mean of the values kept. `slope_*`: their least-squares slope against the
+    step, the level, or another metric at the same steps and levels, in units of the metric per
+    unit of that.
+
+    Args:
+        evidence: from rl.artifacts.
+        measure: metric, steps, levels and reduction.
+        arm: whose runs.
+
+    Returns:
+        A number for every planned seed; NaN where the run is not complete, the metric or one of the
+        levels asked for is absent or not finite, or a slope has fewer than two places to lie on.
+    """
+    logged = _kept(evidence, measure, arm, measure.metric)
+    if measure.reduce == "slope_metric":
+        # A value without its partner becomes NaN, so that the claim is incomplete: never dropped.
+        other = _kept(evidence, measure, arm, str(measure.slope_on))
+        keys = ["seed", "step", "level"]
+        logged = logged.merge(other[[*keys, "value"]], how="left", on=keys, suffixes=("", "_on"))
+    done = evidence.complete()
+    by_seed = {
+        seed: _reduce(rows, measure)
+        for seed, rows in logged.groupby("seed")
+        if (arm, seed) in done and _has_levels(rows, measure)
+    }
+    seeds = pd.Index(evidence.plan["seeds"], name="seed", dtype="int64")
+    values = pd.Series(by_seed, dtype="float64").reindex(seeds)
+    return values.rename(arm)
+
+
+def _kept(evidence: Evidence, measure: Measure, arm: str, metric: str) -> pd.DataFrame:
+    """The rows of one arm and metric in the measure's steps and levels."""
+    table = evidence.metrics
+    rows = table[(table["arm"] == arm) & (table["metric"] == metric)]
+    steps = rows.groupby("seed")["step"]
+    if measure.steps == "first":
+        rows = rows[rows["step"] == steps.transform("min")]
+    elif measure.steps == "last":
+        rows = rows[rows["step"] == steps.transform("max")]
+    elif measure.steps != "all":
+        total = evidence.plan["arms"][arm]["steps"]
+        rows = rows[(rows["step"] / total).between(*measure.steps)]
+    if measure.levels is not None:
+        rows = rows[rows["level"].isin(measure.levels)]
+    return rows
+
+
+def _has_levels(rows: pd.DataFrame, measure: Measure) -> bool:
+    return measure.levels is None or set(measure.levels) <= set(rows["level"])
+
+
+def _reduce(rows: pd.DataFrame, measure: Measure) -> float:
+    y = rows["value"].to_numpy(dtype=np.float64)
+    if not np.isfinite(y).all():
+        return math.nan
+    if measure.reduce == "mean":
+        return float(y.mean())
+    column = {"slope_step": "step", "slope_level": "level", "slope_metric": "value_on"}
+    x = rows[column[measure.reduce]].to_numpy(dtype=np.float64)
+    if not np.isfinite(x).all() or len(np.unique(x)) < 2:
+        return math.nan
+    return float(stats.linregress(x, y).slope)

@@ -1,0 +1,160 @@
+"""Verdicts for people: a table for the terminal and the generated table of README.md."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from analysis.verdicts import Verdict
+from rl.errors import UserError
+
+BEGIN = "<!-- claims:begin -->"
+END = "<!-- claims:end -->"
+README_HEADER = ("Experiment", "Claim", "Verdict", "Effect", "p (Holm)", "Seeds", "Detectable")
+HEADER = (
+    "claim",
+    "verdict",
+    "committed",
+    "effect",
+    "interval",
+    "p (Holm)",
+    "n",
+    "seed SD",
+    "detectable",
+)
+
+
+def number(value: float | None) -> str:
+    """Three significant digits; a dash where there is no number."""
+    return "-" if value is None else f"{value:.3g}"
+
+
+def p_text(value: float | None) -> str:
+    """A p value as papers print it."""
+    return "< 0.001" if value is not None and value < 0.001 else number(value)
+
+
+def interval_text(verdict: Verdict) -> str:
+    """The interval with its coverage. The range over seeds of an exact claim has none."""
+    if verdict.low is None or verdict.high is None:
+        return "-"
+    ends = f"[{number(verdict.low)}, {number(verdict.high)}]"
+    return ends if verdict.level is None else f"{ends} at {100 * verdict.level:.3g}%"
+
+
+def notes(verdict: Verdict) -> list[str]:
+    """What a reader must know beside the verdict, a sentence each."""
+    found = []
+    if verdict.reason:
+        found.append(f"incomplete: {verdict.reason}")
+    if verdict.post_hoc:
+        found.append("post hoc: the claim was written or changed after these runs started")
+    if verdict.underpowered:
+        found.append(
+            f"underpowered: with these seeds the test sees {number(verdict.detectable)} or more "
+            f"(80% power), the claim speaks of {number(verdict.threshold)}"
+        )
+    return found
+
+
+def terminal(
+    title: str, verdicts: Sequence[Verdict], committed: Mapping[str, Verdict] | None
+) -> str:
+    """Every claim with its verdict, the committed one beside it; notes on lines of their own.
+
+    Args:
+        title: what was run, for the first line.
+        verdicts: fresh ones.
+        committed: those of artifacts/, by claim; None if there are none.
+    """
+    rows = [HEADER]
+    for v in verdicts:
+        old = (committed or {}).get(v.claim)
+        rows.append(
+            (
+                v.claim,
+                v.verdict + (" (post hoc)" if v.post_hoc else ""),
+                "none yet" if committed is None else old.verdict if old else "not there",
+                number(v.effect),
+                interval_text(v),
+                p_text(v.p_holm),
+                str(v.n),
+                number(v.seed_sd),
+                number(v.detectable),
+            )
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(HEADER))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    out = [title, "", lines[0]]
+    for verdict, line in zip(verdicts, lines[1:], strict=True):
+        out += [line, f"    {verdict.text} ({verdict.role}; {verdict.source})"]
+        out += [f"    {note}" for note in notes(verdict)]
+    counts = Counter(verdict.verdict for verdict in verdicts)
+    return "\n".join([*out, "", ", ".join(f"{n} {name}" for name, n in counts.items())])
+
+
+def readme_table(results: Mapping[str, Sequence[Verdict] | None]) -> str:
+    """The Markdown table of all experiments.
+
+    Args:
+        results: verdicts by experiment name; None for one without committed evidence.
+    """
+    rows: list[Sequence[str]] = [README_HEADER, ["---"] * len(README_HEADER)]
+    for name, verdicts in results.items():
+        link = f"[{name}](experiments/{name}/README.md)"
+        if verdicts is None:
+            rows.append([link, "", "not yet run", "", "", "", ""])
+            continue
+        for v in verdicts:
+            marks = [
+                mark
+                for mark, on in (("post hoc", v.post_hoc), ("underpowered", v.underpowered))
+                if on
+            ]
+            said = f"**{v.verdict}**" + (f" ({', '.join(marks)})" if marks else "")
+            effect = f"{number(v.effect)} {interval_text(v)}" if v.effect is not None else "-"
+            cells = [link, f"{v.text} ({v.role}; {v.source})", said, effect, p_text(v.p_holm)]
+            rows.append([*cells, str(v.n), number(v.detectable)])
+    return "\n".join(f"| {' | '.join(_cell(cell) for cell in row)} |" for row in rows)
+
+
+def _cell(text: str) -> str:
+    """A bar or a line break would end the cell."""
+    return " ".join(text.replace("|", "\\|").split())
+
+
+def renewed(readme: str, table: str, source: str) -> str:
+    """The README with `table` between its two markers.
+
+    Raises:
+        UserError: the markers are not there once each, in order.
+    """
+    if (
+        readme.count(BEGIN) != 1
+        or readme.count(END) != 1
+        or readme.index(END) < readme.index(BEGIN)
+    ):
+        raise UserError(f"{source}: expected one line {BEGIN} and, after it, one line {END}")
+    before, rest = readme.split(BEGIN)
+    return f"{before}{BEGIN}\n{table}\n{END}{rest.split(END)[1]}"
+
+
+def frame_rows(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
+    """The same content as rows for a data frame, for the notebooks."""
+    return [
+        {
+            "claim": v.text,
+            "role": v.role,
+            "verdict": v.verdict + (" (post hoc)" if v.post_hoc else ""),
+            "effect": number(v.effect),
+            "interval": interval_text(v),
+            "p (Holm)": p_text(v.p_holm),
+            "seeds": v.n,
+            "seed SD": number(v.seed_sd),
+            "detectable": number(v.detectable),
+            "notes": "; ".join(notes(v)),
+        }
+        for v in verdicts
+    ]

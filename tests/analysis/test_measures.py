@@ -1,0 +1,128 @@
+"""One number per arm and seed: windows, levels, means and slopes, and what is missing."""
+
+import math
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from analysis.measures import measure_values
+from rl.artifacts import COLUMNS, Evidence
+from rl.config import Measure
+
+BY_LEVEL = "eval/accuracy_by_difficulty"
+
+
+def evidence(rows: list[tuple[Any, ...]], seeds: tuple[int, ...] = (3, 5)) -> Evidence:
+    """Rows (seed, step, metric, level, value) of one arm `a`, whose planned runs are complete."""
+    frame = pd.DataFrame([("a", *row) for row in rows], columns=COLUMNS)
+    frame = frame.astype({"level": "float64", "value": "float64"})
+    done = [{"arm": "a", "seed": seed, "status": "complete"} for seed in seeds]
+    return Evidence({"arms": {"a": {}}, "seeds": list(seeds), "profile": "laptop"}, done, frame, [])
+
+
+# Accuracy 1, 2, 4, 8 at steps 0, 5, 10, 15 for seed 3, and twice that for seed 5.
+PLAIN = evidence(
+    [
+        (seed, 5 * i, "eval/accuracy", math.nan, scale * 2.0**i)
+        for seed, scale in ((3, 1), (5, 2))
+        for i in range(4)
+    ]
+)
+# value = 10 level + step at levels 2, 3, 7; weight/p = level / 10 there.
+LEVELS = evidence(
+    [
+        row
+        for step in (0, 4)
+        for level in (2.0, 3.0, 7.0)
+        for row in (
+            (3, step, BY_LEVEL, level, 10 * level + step),
+            (3, step, "weight/p", level, level / 10),
+        )
+    ],
+    seeds=(3,),
+)
+
+
+def values(found: Evidence, **measure: Any) -> list[float]:
+    return [float(x) for x in measure_values(found, Measure(**measure), "a")]
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ("first", [1, 2]),
+        ("last", [8, 16]),
+        ("all", [3.75, 7.5]),
+        ((5, 10), [3, 6]),
+        ((4, 5), [2, 4]),
+    ],
+)
+def test_windows_are_inclusive(steps: Any, expected: list[float]) -> None:
+    assert values(PLAIN, metric="eval/accuracy", steps=steps) == expected
+
+
+def test_values_are_by_planned_seed() -> None:
+    series = measure_values(PLAIN, Measure(metric="eval/accuracy", steps="last"), "a")
+    assert series.to_dict() == {3: 8.0, 5: 16.0}
+    assert series.index.name == "seed"
+
+
+def test_slope_over_steps() -> None:
+    """Steps -7.5, -2.5, 2.5, 7.5 about their mean: (7.5 * 7 + 2.5 * 2) / 125 = 0.46."""
+    got = values(PLAIN, metric="eval/accuracy", steps="all", reduce="slope_step")
+    assert got == pytest.approx([0.46, 0.92])
+
+
+def test_levels_are_chosen() -> None:
+    assert values(LEVELS, metric=BY_LEVEL, steps="first", levels=(2.0, 7.0)) == [45.0]
+    assert values(LEVELS, metric=BY_LEVEL, steps="last") == [44.0]
+
+
+def test_slope_over_levels() -> None:
+    assert values(LEVELS, metric=BY_LEVEL, steps="all", reduce="slope_level") == pytest.approx([10])
+
+
+def test_slope_over_a_metric() -> None:
+    got = values(LEVELS, metric=BY_LEVEL, steps="first", reduce="slope_metric", slope_on="weight/p")
+    assert got == pytest.approx([100.0])
+
+
+def test_slope_over_a_metric_that_lacks_a_partner() -> None:
+    table = LEVELS.metrics
+    cut = table[~((table["metric"] == "weight/p") & (table["level"] == 3.0))]
+    found = Evidence(LEVELS.plan, LEVELS.manifests, cut, [])
+    assert math.isnan(
+        values(found, metric=BY_LEVEL, steps="first", reduce="slope_metric", slope_on="weight/p")[0]
+    )
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [
+        {"metric": "train/loss", "steps": "all"},
+        {"metric": "eval/accuracy", "steps": (6, 9)},
+        {"metric": "eval/accuracy", "steps": "last", "reduce": "slope_step"},
+    ],
+)
+def test_absent_is_nan(measure: dict[str, Any]) -> None:
+    assert all(math.isnan(x) for x in values(PLAIN, **measure))
+
+
+def test_an_absent_level_is_nan() -> None:
+    assert math.isnan(values(LEVELS, metric=BY_LEVEL, steps="all", levels=(2.0, 4.0))[0])
+
+
+def test_a_value_that_is_no_number_is_told() -> None:
+    rows = [(3, 0, "eval/accuracy", math.nan, 1.0), (3, 1, "eval/accuracy", math.nan, math.nan)]
+    found = evidence(rows, seeds=(3,))
+    assert math.isnan(values(found, metric="eval/accuracy", steps="all")[0])
+    assert values(found, metric="eval/accuracy", steps="first") == [1.0]
+
+
+def test_an_unfinished_run_is_nan() -> None:
+    running = [{**m, "status": "running"} if m["seed"] == 5 else m for m in PLAIN.manifests]
+    found = Evidence(PLAIN.plan, running, PLAIN.metrics, [])
+    got = values(found, metric="eval/accuracy", steps="last")
+    assert got[0] == 8.0
+    assert math.isnan(got[1])

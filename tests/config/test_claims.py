@@ -1,0 +1,171 @@
+"""claims.yaml: a claim that could never be decided is refused before anything runs."""
+
+from typing import Any
+
+import pytest
+
+
+def claim(files: Any) -> dict[str, Any]:
+    """The one claim, to be changed in place."""
+    written: dict[str, Any] = files.claims["claims"][0]
+    return written
+
+
+def kind(files: Any, **changes: Any) -> None:
+    """Make the claim one of another kind; None drops a key."""
+    written = claim(files)
+    for key, value in changes.items():
+        written[key] = value
+        if value is None:
+            del written[key]
+
+
+LEVELS = {"metric": "eval/accuracy_by_difficulty", "steps": [0, 0.5]}
+INTERACTION = {"kind": "interaction", "measure": LEVELS, "low": [2.0], "high": [3.0]}
+
+
+def test_each_kind_loads(files: Any) -> None:
+    first = dict(claim(files))
+    ends = {"direction": None, "min_effect": None}
+    slope = {"metric": "eval/accuracy", "steps": "all", "reduce": "slope_step"}
+    others: list[dict[str, Any]] = [
+        {"id": "b", "kind": "equivalence", "control": "none", "margin": 0.1, **ends},
+        {"id": "c", "kind": "equivalence", "control": 0.5, "margin": 0.1, **ends},
+        {"id": "d", "kind": "trend", "arm": "none", "measure": slope}
+        | {"treatment": None, "control": None},
+        {"id": "e", **INTERACTION},
+        {"id": "f", "kind": "exact", "factor": 10.0, "tolerance": 1e-6, **ends},
+    ]
+    files.claims["claims"] = [first]
+    for changes in others:
+        merged = {**first, **changes}
+        files.claims["claims"].append({k: v for k, v in merged.items() if v is not None})
+    loaded = files.load().claims
+    assert [one.kind for one in loaded.claims] == [
+        *("difference", "equivalence", "equivalence", "trend", "interaction", "exact")
+    ]
+    assert [one.arms() for one in loaded.claims] == [
+        ("group_std", "none"),
+        ("group_std", "none"),
+        ("group_std",),
+        ("none",),
+        ("group_std", "none"),
+        ("group_std", "none"),
+    ]
+    assert loaded.claims[4].measure.steps == (0.0, 0.5)
+
+
+def test_digests_tell_which_claim_was_changed(files: Any) -> None:
+    files.claims["claims"].append({**claim(files), "id": "other"})
+    before = files.load().claims.digests()
+    files.claims["claims"][1]["min_effect"] = 0.02
+    after = files.load().claims.digests()
+    assert before["std-helps"] == after["std-helps"]
+    assert before["other"] != after["other"]
+    files.claims["alpha"] = 0.01
+    assert files.load().claims.digests()["std-helps"] != after["std-helps"]
+
+
+BAD_MEASURES: list[tuple[dict[str, Any], str]] = [
+    ({"metric": "eval/acuracy"}, "metric 'eval/acuracy' is never logged; did you mean 'eval/accu"),
+    ({"levels": [2.0]}, "metric 'eval/accuracy' has no levels; drop `levels`"),
+    ({"reduce": "slope_level"}, "metric 'eval/accuracy' has no levels to take a slope over"),
+    ({"reduce": "slope_metric"}, "slope_on goes with reduce: slope_metric, and only with it"),
+    ({"slope_on": "train/lr"}, "slope_on goes with reduce: slope_metric, and only with it"),
+    ({"steps": [0.5, 0]}, "steps: expected 0 <= from <= to <= 1, got [0.5, 0.0]"),
+    ({"steps": [4, 12]}, "steps: expected 0 <= from <= to <= 1, got [4.0, 12.0]"),
+    ({"steps": [-0.5, 1]}, "steps: expected 0 <= from <= to <= 1, got [-0.5, 1.0]"),
+    (
+        {"steps": "frist"},
+        "steps: expected first, last, all or [from, to] in shares of the training, ",
+    ),
+    ({"steps": [0, "1"]}, "expected first, last, all or [from, to] in shares of the training, go"),
+    ({"steps": [0, 1, 1]}, "expected first, last, all or [from, to] in shares of the training, go"),
+    ({"stepz": 1}, "unknown key; did you mean 'steps'?"),
+    (
+        {"reduce": "slope_metric", "slope_on": "train/lrr"},
+        "metric 'train/lrr' is never logged; did you mean 'train/lr'?",
+    ),
+    (
+        {"reduce": "slope_metric", "slope_on": "eval/accuracy_by_difficulty"},
+        "'eval/accuracy_by_difficulty' and 'eval/accuracy' are not logged by one level",
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "told"), BAD_MEASURES)
+def test_a_bad_measure(files: Any, changes: dict[str, Any], told: str) -> None:
+    claim(files)["measure"] |= changes
+    first, *faults = files.fault().split("\n")
+    assert first == f"{files.directory}/claims.yaml: 1 fault(s)"
+    (fault,) = faults
+    assert fault.startswith("  claims.0.difference.measure")
+    assert told in fault
+
+
+BAD_CLAIMS: list[tuple[dict[str, Any], str]] = [
+    ({"kind": "diference"}, "claims.0: input tag 'diference'"),
+    ({"kind": None}, "claims.0: unable to extract tag using discriminator 'kind'"),
+    ({"control": "group_std"}, "treatment and control are both 'group_std'; name two arms"),
+    (
+        {"direction": "up"},
+        "input should be 'greater', 'less', 'not_greater' or 'not_less', got 'up",
+    ),
+    ({"min_effect": -0.1}, "min_effect: input should be greater than or equal to 0, got -0.1"),
+    ({"min_efect": 0.1}, "min_efect: unknown key; did you mean 'min_effect'?"),
+    ({"source": None}, "claims.0.difference.source: missing"),
+    ({"id": "Std Helps"}, "id: string should match pattern"),
+    ({"kind": "trend", "arm": "none", "treatment": None, "control": None}, "a trend needs a"),
+    ({**INTERACTION, "high": [2.0]}, "low and high share a level: (2.0,), (2.0,)"),
+    ({**INTERACTION, "measure": {**LEVELS, "levels": [2.0]}}, "an interaction needs a metric with"),
+    (
+        {**INTERACTION, "measure": {"metric": "eval/accuracy", "steps": "all"}},
+        "an interaction needs a metric with levels and states them as low, high",
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "told"), BAD_CLAIMS)
+def test_a_bad_claim(files: Any, changes: dict[str, Any], told: str) -> None:
+    kind(files, **changes)
+    first, *faults = files.fault().split("\n")
+    assert first == f"{files.directory}/claims.yaml: 1 fault(s)"
+    (fault,) = faults
+    assert told in fault
+
+
+def test_ids_are_distinct(files: Any) -> None:
+    files.claims["claims"] *= 2
+    assert "claim ids stand twice: std-helps" in files.fault()
+
+
+@pytest.mark.parametrize("alpha", [0, 0.5, 5])
+def test_alpha_is_a_level(files: Any, alpha: float) -> None:
+    files.claims["alpha"] = alpha
+    assert "alpha: input should be" in files.fault()
+
+
+def test_no_claims_at_all(files: Any) -> None:
+    files.claims["claims"] = []
+    assert "claims: tuple should have at least 1 item" in files.fault()
+
+
+def test_an_unknown_arm(files: Any) -> None:
+    claim(files)["treatment"] = "group_sdt"
+    assert files.fault() == (
+        f"{files.directory}/claims.yaml: claim std-helps: no arm 'group_sdt'; "
+        f"did you mean 'group_std'?"
+    )
+
+
+def test_an_arm_whose_program_never_logs_the_metric(files: Any) -> None:
+    claim(files)["treatment"] = "weight"
+    assert files.fault() == (
+        f"{files.directory}/claims.yaml: claim std-helps: arm 'weight' runs program "
+        f"'gradient_weight', which never logs 'eval/accuracy' (logged by 'policy')"
+    )
+
+
+def test_an_arm_that_the_profile_leaves_out_is_no_fault(files: Any) -> None:
+    files.put("profiles.smoke.arms", ["none"])
+    assert list(files.load("smoke").arms) == ["none"]

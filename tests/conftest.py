@@ -1,0 +1,17 @@
+"""Under pytest, and only there, the maths modules check their shape annotations at every call."""
+
+from hypothesis import settings
+from jaxtyping import install_import_hook
+
+# Module names, submodules included. The hook works on modules that are imported after it, which
+# is why it stands at the top of conftest.py and not in a fixture.
+CHECKED = ("rl.advantages", "rl.exact", "rl.logprobs", "rl.losses")
+
+install_import_hook(CHECKED, "beartype.beartype")
+
+# The same examples on every run and machine: a red test is red for everybody. No deadline, as a
+# first call may import or compile.
+settings.register_profile(
+    "repeatable", max_examples=25, deadline=None, derandomize=True, database=None
+)
+settings.load_profile("repeatable")

@@ -1,0 +1,99 @@
+"""A world and a model small enough for every test: settings that tests change in one place."""
+
+from copy import deepcopy
+from typing import Any
+
+import torch
+
+from rl.config import RunConfig
+from rl.models import Decoder, Tokenizer, new_decoder
+from rl.tasks import ChainSum
+
+torch.set_num_threads(1)  # another number of threads sums in another order
+
+OPTIM: dict[str, Any] = {
+    "lr": 0.01,
+    "betas": [0.9, 0.95],
+    "eps": 1e-8,
+    "weight_decay": 0.0,
+    "warmup_steps": 0,
+    "schedule": "constant",
+    "grad_clip": 0.0,
+}
+MODEL: dict[str, Any] = {
+    "architecture": "qwen2",
+    "hidden_size": 32,
+    "layers": 1,
+    "heads": 2,
+    "kv_heads": 1,
+    "intermediate_size": 64,
+    "tie_embeddings": True,
+}
+RUN: dict[str, Any] = {
+    "program": "policy",
+    "task": {"name": "chain_sum", "modulus": 3, "digits": [2, 3]},
+    "base": {
+        "seed": 0,
+        "model": MODEL,
+        "digits": [2, 3],
+        "text": {"solved": {"2": 0.8, "3": 0.5}, "filler": 0.1},
+        "steps": 3,
+        "batch_size": 8,
+        "optim": OPTIM,
+    },
+    "steps": 2,
+    "rollout": {"prompts": 4, "group_size": 4, "temperature": 1.0, "max_new_tokens": 10},
+    "reward": {"name": "answer", "scale": 1.0},
+    "advantage": {"baseline": "group_mean", "scale": "none", "ddof": 1, "eps": 1e-4},
+    "loss": {
+        "name": "clipped",
+        "clip_low": 0.2,
+        "clip_high": 0.2,
+        "aggregate": "constant",
+        "epochs": 1,
+        "minibatches": 1,
+    },
+    "optim": OPTIM,
+    "eval": {
+        "every": 1,
+        "problems_per_difficulty": 3,
+        "samples": 4,
+        "temperature": 1.0,
+        "seed": 7,
+    },
+    "study": {"problems_per_difficulty": 2, "direction_samples": 8, "samples": 8},
+    "engine": {"zero_stage": 0, "precision": "fp32", "micro_batch_size": 64},
+}
+
+
+def run_settings(changes: dict[str, Any] | None = None) -> dict[str, Any]:
+    """RUN with some entries replaced, by dotted path."""
+    data = deepcopy(RUN)
+    for path, value in (changes or {}).items():
+        *parents, last = path.split(".")
+        node = data
+        for part in parents:
+            node = node[part]
+        assert last in node, f"no setting {path}"
+        node[last] = value
+    return data
+
+
+def run_config(changes: dict[str, Any] | None = None) -> RunConfig:
+    """The same, checked and frozen."""
+    return RunConfig.model_validate(run_settings(changes), strict=False)
+
+
+def tokenizer(modulus: int = 3) -> Tokenizer:
+    """The tokens of chains of sums."""
+    return Tokenizer(ChainSum(modulus=modulus, digits=(2,)).alphabet)
+
+
+def decoder(*, seed: int = 0, gain: float = 4.0, modulus: int = 3, **changes: Any) -> Decoder:
+    """A random decoder. `gain` scales its matrices up: as made, it hardly looks at its input."""
+    model = new_decoder(tokenizer(modulus), **{**MODEL, **changes}, seed=seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter *= gain
+    return model
