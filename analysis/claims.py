@@ -11,7 +11,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from analysis.table import readme_table, renewed, terminal
+from analysis.table import experiment_result, readme_table, renewed, terminal
 from analysis.verdicts import Verdict, judge
 from rl.artifacts import Evidence, promote, read_evidence, read_json, read_runs, write_json
 from rl.config import find_experiment, load_experiment, parse_overrides
@@ -115,20 +115,24 @@ def promote_runs(number: int, force: bool) -> None:
 
 
 def readme(check: bool) -> None:
-    """Renew the table of README.md from committed evidence, or only check it.
+    """Renew or check the tables of README.md and of each experiment's, from committed evidence.
 
     Raises:
         UserError: a verdicts.json that its evidence does not give; with `check`, one that is
             missing, or a README that would change.
     """
     results: dict[str, Sequence[Verdict] | None] = {}
+    pages: dict[Path, str] = {}
     for directory in sorted(EXPERIMENTS.glob("[0-9][0-9]-*")):
         artifacts = directory / "artifacts"
+        page = directory / "README.md"
         if not (artifacts / "runs.json").exists():
             results[directory.name] = None
+            pages[page] = "Not yet run."
             continue
         evidence = read_evidence(artifacts)
         verdicts = results[directory.name] = verdicts_of(evidence, directory)
+        pages[page] = experiment_result(evidence.manifests, verdicts)
         file = artifacts / "verdicts.json"
         if file.exists():
             check_same(file, read_verdicts(file), verdicts)
@@ -136,18 +140,25 @@ def readme(check: bool) -> None:
             raise UserError(f"{file}: missing; run `python -m analysis.claims readme`")
         else:
             write_json(file, as_json(evidence, verdicts))
-    if not README.exists():
-        raise UserError(f"{README}: no such file; run this in the root of the repository")
-    old = README.read_text(encoding="utf-8")
-    new = renewed(old, readme_table(results), str(README))
+    pages[README] = readme_table(results)
+    changed = [str(page) for page, table in pages.items() if _renew(page, table, check)]
+    print(f"renewed: {', '.join(changed)}" if changed else "verdicts agree with the artifacts")
+
+
+def _renew(page: Path, table: str, check: bool) -> bool:
+    """Bring the page's table up to date, or only check it; was there anything to do?"""
+    if not page.exists():
+        raise UserError(f"{page}: no such file; run this in the root of the repository")
+    old = page.read_text(encoding="utf-8")
+    new = renewed(old, table, str(page))
     if check and new != old:
         raise UserError(
-            f"{README}: its table of verdicts is not what the artifacts give; run "
+            f"{page}: its table of verdicts is not what the artifacts give; run "
             f"`python -m analysis.claims readme` and commit the result"
         )
     if new != old:
-        README.write_text(new, encoding="utf-8")
-    print(f"{README}: verdicts {'agree with the artifacts' if new == old else 'renewed'}")
+        page.write_text(new, encoding="utf-8")
+    return new != old
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

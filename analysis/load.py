@@ -9,6 +9,7 @@ import pandas as pd
 
 from analysis import stats
 from analysis.claims import read_verdicts
+from analysis.measures import in_window, steps_of
 from analysis.table import frame_rows
 from rl.artifacts import Evidence, read_evidence
 from rl.config import find_experiment
@@ -117,17 +118,19 @@ def window_differences(
     return bands(by_seed.assign(step=steps[0]))
 
 
-def early(found: Evidence, metric: str) -> tuple[int, int]:
-    """The logged steps of the first quarter of training, without step 0, as [from, to]."""
-    steps = np.unique(found.metrics.loc[found.metrics["metric"] == metric, "step"])
-    chosen = [int(step) for step in steps if 0 < step <= steps[-1] / 4] or [int(steps[-1])]
-    return chosen[0], chosen[-1]
+def window(found: Evidence, metric: str, shares: tuple[float, float]) -> tuple[int, int]:
+    """The first and the last logged step in a window given as in claims.yaml, in shares of the
+    run's steps.
 
-
-def final(found: Evidence, metric: str) -> tuple[int, int]:
-    """The last logged step, as [from, to]."""
-    last = int(found.metrics.loc[found.metrics["metric"] == metric, "step"].max())
-    return last, last
+    Raises:
+        UserError: nothing was logged there.
+    """
+    arm = arms_with(found, metric)[0]
+    steps = rows(found, metric, [arm])["step"]
+    inside = steps[in_window(steps, steps_of(found, arm), shares)]
+    if inside.empty:
+        raise UserError(f"no {metric} is logged from {shares[0]:g} to {shares[1]:g} of a run")
+    return int(inside.min()), int(inside.max())
 
 
 def medians(found: Evidence, metric: str, arms: Sequence[str], steps: int) -> pd.DataFrame:
@@ -162,8 +165,8 @@ def final_accuracy(found: Evidence) -> pd.DataFrame:
     difficulty has fewer held-out prompts than asked for.
     """
     arms = arms_with(found, "eval/accuracy")
-    step, _ = final(found, "eval/accuracy")
     table = rows(found, "eval/accuracy", arms)
+    step = table["step"].max()
     configs = {m["arm"]: m["config"] for m in found.manifests}
     out = []
     for arm in arms:

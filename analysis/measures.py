@@ -43,10 +43,26 @@ def measure_values(evidence: Evidence, measure: Measure, arm: str) -> "pd.Series
     return values.rename(arm)
 
 
+def steps_of(evidence: Evidence, arm: str) -> int:
+    """How many steps the runs of an arm have."""
+    return int(evidence.plan["arms"][arm]["steps"])
+
+
+def in_window(step: "pd.Series[int]", total: int, shares: tuple[float, float]) -> "pd.Series[bool]":
+    """Which steps lie in [from, to], both included, given as shares of `total` steps.
+
+    29 / 100 is rounded as the text 0.29 is, so that a step on the border is in; 0.29 * 100 is
+    28.999999999999996.
+    """
+    return (step / total).between(*shares)
+
+
 def _kept(evidence: Evidence, measure: Measure, arm: str, metric: str) -> pd.DataFrame:
     """The rows of one arm and metric in the measure's steps and levels."""
     table = evidence.metrics
     rows = table[(table["arm"] == arm) & (table["metric"] == metric)]
+    if rows.empty:  # an arm that the profile leaves out has no number of steps either
+        return rows
     steps = rows.groupby("seed")["step"]
     if measure.steps == "first":
         rows = rows[rows["step"] == steps.transform("min")]

@@ -92,7 +92,30 @@ def terminal(
         out += [line, f"    {verdict.text} ({verdict.role}; {verdict.source})"]
         out += [f"    {note}" for note in notes(verdict)]
     counts = Counter(verdict.verdict for verdict in verdicts)
-    return "\n".join([*out, "", ", ".join(f"{n} {name}" for name, n in counts.items())])
+    legend = "p (Holm) is of the hypothesis that a reproduced claim refutes."
+    return "\n".join([*out, "", ", ".join(f"{n} {name}" for name, n in counts.items()), legend])
+
+
+def experiment_result(manifests: Sequence[Mapping[str, Any]], verdicts: Sequence[Verdict]) -> str:
+    """The generated result of an experiment's README: what ran, then the verdict on every claim."""
+    counts = Counter(verdict.verdict for verdict in verdicts)
+    counted = ", ".join(f"{n} {name}" for name, n in counts.items())
+    hours = sum(m["seconds"] for m in manifests) / 3600
+    where = sorted({f"{m['machine']['cpu']}, {m['machine']['cores']} cores" for m in manifests})
+    commits = sorted({str(m["commit"])[:7] for m in manifests})
+    ran = f"From {len(manifests)} runs of commit {', '.join(commits)} on {'; '.join(where)}"
+    out = [
+        f"{len(verdicts)} claims: {counted}. {ran}: {hours:.2g} hours of run time in all.",
+        "",
+        "| Claim | Verdict | Effect, interval | Smallest effect of the claim | Detectable |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for v in verdicts:
+        effect = f"{number(v.effect)} {interval_text(v)}" if v.effect is not None else "-"
+        said = "; ".join([f"**{v.verdict}**", *notes(v)])
+        cells = (v.claim, said, effect, number(v.threshold), number(v.detectable))
+        out.append(f"| {' | '.join(_cell(cell) for cell in cells)} |")
+    return "\n".join(out)
 
 
 def readme_table(results: Mapping[str, Sequence[Verdict] | None]) -> str:

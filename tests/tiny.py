@@ -1,9 +1,11 @@
 """A world and a model small enough for every test: settings that tests change in one place."""
 
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from rl.config import RunConfig
 from rl.models import Decoder, Tokenizer, new_decoder
@@ -97,3 +99,50 @@ def decoder(*, seed: int = 0, gain: float = 4.0, modulus: int = 3, **changes: An
             if parameter.ndim > 1:
                 parameter *= gain
     return model
+
+
+CLAIM: dict[str, Any] = {
+    "id": "std-differs",
+    "role": "secondary",
+    "text": "dividing by the group's standard deviation changes the final accuracy",
+    "source": "a made-up paper, section 1",
+    "kind": "difference",
+    "measure": {"metric": "eval/accuracy", "steps": "last"},
+    "treatment": "std",
+    "control": "plain",
+    "direction": "greater",
+    "min_effect": 0.01,
+}
+
+
+def write_experiment(root: Path, changes: dict[str, Any] | None = None) -> Path:
+    """experiments/90-mini under `root`: `victim` runs long, `boom` fails in its second step."""
+    run = {
+        "base.steps": 40,
+        "base.batch_size": 16,
+        "rollout.prompts": 8,
+        "rollout.group_size": 8,
+        "optim.weight_decay": 0.01,
+        **(changes or {}),
+    }
+    config = {
+        "number": 90,
+        "name": "mini",
+        "question": "does it run?",
+        "varies": ["advantage.scale", "optim.lr", "steps"],
+        "seeds": [0, 1],
+        "run": run_settings(run),
+        "arms": {
+            "victim": {"steps": 100000},
+            "plain": {},
+            "std": {"advantage.scale": "group_std"},
+            "boom": {"optim.lr": 1e30},
+        },
+        "profiles": {"smoke": {"set": {}}, "laptop": {"set": {}, "budget_minutes": 2.0}},
+    }
+    directory = root / "experiments" / "90-mini"
+    directory.mkdir(parents=True, exist_ok=True)
+    claims = {"alpha": 0.05, "claims": [CLAIM]}
+    for name, data in (("config.yaml", config), ("claims.yaml", claims)):
+        (directory / name).write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
+    return directory

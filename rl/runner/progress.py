@@ -111,7 +111,7 @@ class Progress:
             done / steps for name, (done, steps, _) in self._steps.items() if name != "base model"
         )
         progressed = self._done - self._before + fractions
-        if progressed <= 0:
+        if progressed < 0.5:  # the start of the first runs says little
             return ""
         left = (self._total - self._before - progressed) * (time.monotonic() - self._start)
         minutes, seconds = divmod(round(left / progressed), 60)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from rl.advantages import advantages
 from rl.artifacts import RunWriter
-from rl.config import AdvantageConfig, RunConfig
+from rl.config import RunConfig
 from rl.exact import expected_weight
 from rl.logprobs import token_logps
 from rl.models import Decoder, Tokenizer
@@ -72,7 +72,7 @@ def measure_gradient_weight(
             measured = collate(rollouts[head:], reward_B[head:], tokenizer.pad_id)
             direction = _gradient(model, aimed, config)
             slope_B = _directional_derivative(model, measured, direction, config)
-            advantage_PG = _advantages(config.advantage, reward_B[head:].view(-1, group))
+            advantage_PG = _advantages(config, reward_B[head:].view(-1, group))
             gap = float((_centred(reward_B[head:]) * slope_B).sum())
             pull[level] += float((advantage_PG.flatten() * slope_B).mean())
             spread[level] += gap
@@ -95,18 +95,18 @@ def _exact(config: RunConfig, p: float) -> float:
         expected_weight(
             p,
             group_size=config.rollout.group_size,
-            advantage_fn=lambda rewards_PG: _advantages(config.advantage, rewards_PG),
+            advantage_fn=lambda rewards_PG: _advantages(config, rewards_PG),
         )
     )
 
 
-def _advantages(config: AdvantageConfig, rewards_PG: Tensor) -> Tensor:
+def _advantages(config: RunConfig, rewards_PG: Tensor) -> Tensor:
     return advantages(
-        rewards_PG,
-        baseline=config.baseline,
-        scale=config.scale,
-        ddof=config.ddof,
-        eps=config.eps,
+        config.reward.scale * rewards_PG,
+        baseline=config.advantage.baseline,
+        scale=config.advantage.scale,
+        ddof=config.advantage.ddof,
+        eps=config.advantage.eps,
     )
 
 

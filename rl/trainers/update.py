@@ -102,6 +102,7 @@ def _micro_losses(
     settings = config.loss
     sequences, tokens = len(rows), int(batch.response_BT[rows].sum())
     clip = {"clip_low": settings.clip_low, "clip_high": settings.clip_high}
+    tally.tokens += tokens
     live = rows[batch.advantage_B[rows] != 0]
     live = live if len(live) else rows[:1]
     for bucket in length_buckets(batch.length_B[live], config.engine.micro_batch_size):
@@ -115,7 +116,6 @@ def _micro_losses(
             if logp_old_BT is not None:
                 old_BT = logp_old_BT[pick, : logp_BT.shape[1]]
             count = int(mask_BT.sum())
-            tally.tokens += count
             tally.clipped += count * float(
                 clip_fraction(logp_BT.detach(), old_BT, part.advantage_B, mask_BT, **clip)
             )

@@ -194,7 +194,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config["seeds"] = list(SEEDS)
     (directory / "config.yaml").write_text(json.dumps(config))
     (directory / "claims.yaml").write_text(CLAIMS)
-    (root / "README.md").write_text(README)
+    for page in (root / "README.md", directory / "README.md"):
+        page.write_text(README)
     experiment = load_experiment(directory, "laptop")
     write_runs(experiment, root / "runs" / NAME)
     # verdicts.json is the command's to write; the tests that need it call the command.
@@ -221,7 +222,11 @@ def evidence(rows: list[tuple[Any, ...]], seeds: int, digests: dict[str, str]) -
     """Rows (arm, seed, step, metric, level, value); every arm and seed in them ran to its end."""
     frame = pd.DataFrame(rows, columns=COLUMNS).astype({"level": "float64", "value": "float64"})
     arms = list(dict.fromkeys(row[0] for row in rows))
-    plan = {"arms": {arm: {} for arm in arms}, "seeds": list(range(seeds)), "profile": "laptop"}
+    plan = {
+        "arms": {arm: {"steps": 9} for arm in arms},
+        "seeds": list(range(seeds)),
+        "profile": "laptop",
+    }
     manifests = [
         {"arm": arm, "seed": seed, "status": "complete", "claims": digests}
         for arm in arms

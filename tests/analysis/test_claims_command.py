@@ -125,6 +125,7 @@ def test_promote_refuses_an_incomplete_run(capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.usefixtures("root")
 def test_readme_is_renewed_and_then_agrees(capsys: pytest.CaptureFixture[str]) -> None:
     Path("experiments/04-length").mkdir()
+    shutil.copy("README.md", "experiments/04-length/README.md")
     message = fails(capsys, "readme", "--check")
     assert "verdicts.json: missing" in message
     assert main(["readme"]) == 0
@@ -135,6 +136,22 @@ def test_readme_is_renewed_and_then_agrees(capsys: pytest.CaptureFixture[str]) -
     assert "| [04-length](experiments/04-length/README.md) |  | not yet run |" in text
     assert "the first gradient \\| without scaling" in text
     assert "| **reproduced** | 0 [0, 0] | - | 4 | - |" in text
+    assert "Not yet run." in Path("experiments/04-length/README.md").read_text()
+
+
+@pytest.mark.usefixtures("root")
+def test_the_page_of_an_experiment_has_its_result(capsys: pytest.CaptureFixture[str]) -> None:
+    page = ARTIFACTS.parent / "README.md"
+    assert main(["readme"]) == 0
+    text = page.read_text()
+    assert text.startswith("# Title\n\n<!-- claims:begin -->\n3 claims: ")
+    assert "From 60 runs of commit " in text
+    assert ": 1 hours of run time in all." in text  # 60 runs of 60 s
+    assert "| norm-scales | **reproduced** | 0 [0, 0] |" in text
+    page.write_text(text.replace("From 60 runs", "From 61 runs"))
+    assert f"{page}: its table of verdicts is not" in fails(capsys, "readme", "--check")
+    assert main(["readme"]) == 0
+    assert page.read_text() == text
 
 
 @pytest.fixture

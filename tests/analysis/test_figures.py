@@ -17,7 +17,7 @@ from rl.errors import UserError
 def table(values: dict[tuple[str, int, int], float], metric: str = "eval/accuracy") -> Evidence:
     """Evidence from (arm, seed, step) -> value of one metric without levels."""
     rows = [(arm, seed, step, metric, np.nan, x) for (arm, seed, step), x in values.items()]
-    arms = dict.fromkeys(arm for arm, _, _ in values)
+    arms = {arm: {"steps": 32} for arm, _, _ in values}
     return Evidence({"arms": arms, "seeds": [0, 1]}, [], pd.DataFrame(rows, columns=COLUMNS), [])
 
 
@@ -53,11 +53,11 @@ def test_a_ratio_to_nothing_is_left_out() -> None:
 
 
 def test_windows() -> None:
-    found = table({("a", 0, step): 0.0 for step in (0, 4, 8, 12, 32)})
-    assert load.early(found, "eval/accuracy") == (4, 8)
-    assert load.final(found, "eval/accuracy") == (32, 32)
-    short = table({("a", 0, step): 0.0 for step in (0, 2)})
-    assert load.early(short, "eval/accuracy") == (2, 2)
+    found = table({("a", 0, step): 0.0 for step in (0, 4, 8, 12, 16, 28, 32)})
+    assert load.window(found, "eval/accuracy", (0.125, 0.375)) == (4, 12)
+    assert load.window(found, "eval/accuracy", (0.75, 1.0)) == (28, 32)
+    with pytest.raises(UserError, match=r"no eval/accuracy is logged from 0\.6 to 0\.7"):
+        load.window(found, "eval/accuracy", (0.6, 0.7))
 
 
 def test_medians_of_the_first_steps() -> None:

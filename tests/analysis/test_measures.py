@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis.measures import measure_values
+from analysis.measures import in_window, measure_values
 from rl.artifacts import COLUMNS, Evidence
 from rl.config import Measure
 
@@ -18,7 +18,9 @@ def evidence(rows: list[tuple[Any, ...]], seeds: tuple[int, ...] = (3, 5)) -> Ev
     frame = pd.DataFrame([("a", *row) for row in rows], columns=COLUMNS)
     frame = frame.astype({"level": "float64", "value": "float64"})
     done = [{"arm": "a", "seed": seed, "status": "complete"} for seed in seeds]
-    return Evidence({"arms": {"a": {}}, "seeds": list(seeds), "profile": "laptop"}, done, frame, [])
+    return Evidence(
+        {"arms": {"a": {"steps": 15}}, "seeds": list(seeds), "profile": "laptop"}, done, frame, []
+    )
 
 
 # Accuracy 1, 2, 4, 8 at steps 0, 5, 10, 15 for seed 3, and twice that for seed 5.
@@ -54,12 +56,24 @@ def values(found: Evidence, **measure: Any) -> list[float]:
         ("first", [1, 2]),
         ("last", [8, 16]),
         ("all", [3.75, 7.5]),
-        ((5, 10), [3, 6]),
-        ((4, 5), [2, 4]),
+        # Shares of 15 steps.
+        ((1 / 3, 2 / 3), [3, 6]),
+        ((0.2, 1 / 3), [2, 4]),
+        ((0.0, 0.0), [1, 2]),
+        ((0.7, 1.0), [8, 16]),
+        ((0.0, 1.0), [3.75, 7.5]),
     ],
 )
 def test_windows_are_inclusive(steps: Any, expected: list[float]) -> None:
     assert values(PLAIN, metric="eval/accuracy", steps=steps) == expected
+
+
+def test_a_step_on_the_border_of_a_window_is_in() -> None:
+    """In floating point 0.29 * 100 is less than 29 and 0.07 * 100 more than 7."""
+    steps = pd.Series(range(101))
+    for step in range(101):
+        share = float(f"{step // 100}.{step % 100:02d}")
+        assert steps[in_window(steps, 100, (share, share))].tolist() == [step]
 
 
 def test_values_are_by_planned_seed() -> None:
@@ -101,7 +115,7 @@ def test_slope_over_a_metric_that_lacks_a_partner() -> None:
     "measure",
     [
         {"metric": "train/loss", "steps": "all"},
-        {"metric": "eval/accuracy", "steps": (6, 9)},
+        {"metric": "eval/accuracy", "steps": (0.35, 0.65)},
         {"metric": "eval/accuracy", "steps": "last", "reduce": "slope_step"},
     ],
 )
@@ -113,8 +127,9 @@ def test_an_absent_level_is_nan() -> None:
     assert math.isnan(values(LEVELS, metric=BY_LEVEL, steps="all", levels=(2.0, 4.0))[0])
 
 
-def test_a_value_that_is_no_number_is_told() -> None:
-    rows = [(3, 0, "eval/accuracy", math.nan, 1.0), (3, 1, "eval/accuracy", math.nan, math.nan)]
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_value_that_is_no_number_is_told(bad: float) -> None:
+    rows = [(3, 0, "eval/accuracy", math.nan, 1.0), (3, 1, "eval/accuracy", math.nan, bad)]
     found = evidence(rows, seeds=(3,))
     assert math.isnan(values(found, metric="eval/accuracy", steps="all")[0])
     assert values(found, metric="eval/accuracy", steps="first") == [1.0]
