@@ -26,10 +26,11 @@ from rl.exact import expected_weight
 from rl.logprobs import token_logps
 from rl.models import Decoder, Tokenizer
 from rl.rewards import REWARDS
-from rl.rollout import LocalSampler, Request
+from rl.rollout import Sampler
 from rl.seeding import derive
 from rl.trainers.parts import forward_logits, length_buckets, make_task, make_tokenizer
-from rl.trainers.policy import MAX_ROWS, collate
+from rl.trainers.policy import collate
+from rl.trainers.rollouts import make_sampler, roll_out
 from rl.types import Batch, Problem, Rollout, Task
 
 NUDGE = 0.02  # largest wanted change of a sequence's log-prob along v, nats
@@ -51,9 +52,9 @@ def measure_gradient_weight(
     """
     task = make_task(config.task)
     tokenizer = make_tokenizer(task)
-    sampler = LocalSampler(
-        model, eos_id=tokenizer.eos_id, pad_id=tokenizer.pad_id, max_rows=MAX_ROWS
-    )
+    if torch.cuda.is_available():
+        model.cuda()  # type: ignore[call-arg]  # transformers wraps it without its type
+    sampler = make_sampler(model, tokenizer)
     group, study = config.rollout.group_size, config.study
     problems = task.heldout_problems(study.problems_per_difficulty, derive("study", seed))
     pull, spread = defaultdict[float, float](float), defaultdict[float, float](float)
@@ -68,8 +69,8 @@ def measure_gradient_weight(
         rates[level].append(p)
         if 0 < reward_B[:head].sum() < head and 0 < p < 1:
             aim_B = _centred(reward_B[:head])
-            aimed = collate(rollouts[:head], aim_B, tokenizer.pad_id)
-            measured = collate(rollouts[head:], reward_B[head:], tokenizer.pad_id)
+            aimed = collate(rollouts[:head], aim_B, tokenizer.pad_id).to(model.device)
+            measured = collate(rollouts[head:], reward_B[head:], tokenizer.pad_id).to(model.device)
             direction = _gradient(model, aimed, config)
             slope_B = _directional_derivative(model, measured, direction, config)
             advantage_PG = _advantages(config, reward_B[head:].view(-1, group))
@@ -121,21 +122,18 @@ def _sample(
     problem: Problem,
     task: Task,
     tokenizer: Tokenizer,
-    sampler: LocalSampler,
+    sampler: Sampler,
     seed: int,
     count: int,
 ) -> tuple[list[Rollout], Tensor]:
     """`count` rollouts of one problem and their 0/1 rewards."""
-    prompt = tokenizer.encode(problem.prompt)
-    completions = sampler.generate(
-        [Request(prompt, derive("study-rollout", seed, problem.id, k)) for k in range(count)],
+    rollouts = roll_out(
+        [(problem, k, derive("study-rollout", seed, problem.id, k)) for k in range(count)],
+        tokenizer=tokenizer,
+        sampler=sampler,
         temperature=config.rollout.temperature,
         max_new_tokens=config.rollout.max_new_tokens,
     )
-    rollouts = [
-        Rollout(problem, k, prompt, c, tokenizer.decode(c.token_ids))
-        for k, c in enumerate(completions)
-    ]
     reward = REWARDS[config.reward.name]
     values = [reward(task, rollout) for rollout in rollouts]
     return rollouts, torch.tensor(values, dtype=torch.float64)
@@ -170,7 +168,7 @@ def _directional_derivative(
     def logps() -> Tensor:
         value_B = torch.zeros(len(batch.length_B), dtype=torch.float64)
         for pick in length_buckets(batch.length_B, config.engine.micro_batch_size):
-            value_B[pick] = _sequence_logps(model, batch.rows(pick), config).double()
+            value_B[pick.cpu()] = _sequence_logps(model, batch.rows(pick), config).double().cpu()
         return value_B
 
     def moved(distance: float) -> Tensor:

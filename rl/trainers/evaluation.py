@@ -7,8 +7,9 @@ from rl.artifacts import RunWriter
 from rl.config import RunConfig
 from rl.models import Tokenizer
 from rl.rewards import REWARDS
-from rl.rollout import Request, Sampler
+from rl.rollout import Sampler
 from rl.seeding import derive
+from rl.trainers.rollouts import roll_out
 from rl.types import Problem, Rollout, Task
 
 
@@ -27,16 +28,18 @@ def evaluate(
     The sampling seeds are the same in every arm (common random numbers), so that arms differ by
     their weights alone. Accuracy is the mean over difficulties of the mean over problems.
     """
-    keys = [(problem, k) for problem in problems for k in range(config.eval.samples)]
-    completions = sampler.generate(
-        [Request(tokenizer.encode(p.prompt), derive("eval", seed, step, p.id, k)) for p, k in keys],
+    rollouts = roll_out(
+        [
+            (problem, k, derive("eval", seed, step, problem.id, k))
+            for problem in problems
+            for k in range(config.eval.samples)
+        ],
+        tokenizer=tokenizer,
+        sampler=sampler,
         temperature=config.eval.temperature,
         max_new_tokens=config.rollout.max_new_tokens,
     )
-    rollouts = [
-        Rollout(p, k, tokenizer.encode(p.prompt), c, tokenizer.decode(c.token_ids))
-        for (p, k), c in zip(keys, completions, strict=True)
-    ]
+    completions = [rollout.completion for rollout in rollouts]
     reward = REWARDS[config.reward.name]
     scores = [reward(task, rollout) for rollout in rollouts]
     by_difficulty = mean_by_difficulty([r.problem.difficulty for r in rollouts], scores)

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from rl.advantages import RunningMean, advantages
 from rl.artifacts import RunWriter
 from rl.config import RunConfig
-from rl.models import Decoder, Tokenizer
+from rl.models import Decoder
 from rl.rewards import REWARDS
-from rl.rollout import LocalSampler, Request, Sampler
 from rl.seeding import derive
 from rl.trainers.evaluation import evaluate, mean_by_difficulty
 from rl.trainers.parts import make_engine, make_task, make_tokenizer, pad_right
+from rl.trainers.rollouts import make_sampler, roll_out
 from rl.trainers.update import update_policy
-from rl.types import Batch, Problem, Rollout, Task
+from rl.types import Batch, Rollout, Task
 
 Report = Callable[[int, float], None]
 
@@ -39,9 +39,7 @@ def train_policy(
         config.engine,
         total_updates=config.steps * config.loss.epochs * config.loss.minibatches,
     )
-    sampler = LocalSampler(
-        model, eos_id=tokenizer.eos_id, pad_id=tokenizer.pad_id, max_rows=MAX_ROWS
-    )
+    sampler = make_sampler(model, tokenizer)
     heldout = task.heldout_problems(config.eval.problems_per_difficulty, config.eval.seed)
     running = RunningMean()
     tokens = 0
@@ -51,7 +49,17 @@ def train_policy(
             tokens += evaluate(config, heldout, task, tokenizer, sampler, log, seed, step)
 
         problems_P = task.train_problems(config.rollout.prompts, derive("problems", seed, step))
-        rollouts_B = roll_out(config, problems_P, tokenizer, sampler, seed=seed, step=step)
+        rollouts_B = roll_out(
+            [
+                (problem, g, derive("rollout", seed, step, problem.id, g))
+                for problem in problems_P
+                for g in range(config.rollout.group_size)
+            ],
+            tokenizer=tokenizer,
+            sampler=sampler,
+            temperature=config.rollout.temperature,
+            max_new_tokens=config.rollout.max_new_tokens,
+        )
         rewards_PG = reward_groups(config, task, rollouts_B)
         advantages_PG = advantages(
             rewards_PG,
@@ -82,36 +90,6 @@ def train_policy(
     tokens += evaluate(config, heldout, task, tokenizer, sampler, log, seed, config.steps)
     engine.close()
     return tokens
-
-
-MAX_ROWS = 1024  # rows decoded at once, which bounds the sampler's memory
-
-
-def roll_out(
-    config: RunConfig,
-    problems_P: Sequence[Problem],
-    tokenizer: Tokenizer,
-    sampler: Sampler,
-    *,
-    seed: int,
-    step: int,
-) -> list[Rollout]:
-    """`group_size` responses to each problem, problem by problem."""
-    keys = [(p, g) for p in problems_P for g in range(config.rollout.group_size)]
-    prompts = [tokenizer.encode(problem.prompt) for problem, _ in keys]
-    requests = [
-        Request(prompt, derive("rollout", seed, step, problem.id, g))
-        for prompt, (problem, g) in zip(prompts, keys, strict=True)
-    ]
-    completions = sampler.generate(
-        requests,
-        temperature=config.rollout.temperature,
-        max_new_tokens=config.rollout.max_new_tokens,
-    )
-    return [
-        Rollout(problem, g, prompt, completion, tokenizer.decode(completion.token_ids))
-        for (problem, g), prompt, completion in zip(keys, prompts, completions, strict=True)
-    ]
 
 
 def reward_groups(config: RunConfig, task: Task, rollouts_B: Sequence[Rollout]) -> Tensor:
