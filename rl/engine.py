@@ -9,7 +9,8 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,17 @@ from torch._C._distributed_c10d import HashStore
 
 os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
 os.environ.setdefault("LOCAL_RANK", "0")
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # third-party deprecations at import are not the user's
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Third-party deprecations are not the user's."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+with _quiet():
     import deepspeed
     import deepspeed.ops
 
@@ -30,6 +40,7 @@ logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
 # The shared-memory all-reduce would be compiled at the first start, for over a minute; gloo serves.
 deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
+TAG = "last"  # the folder of a checkpoint
 # Factor of the learning rate by the share of the updates after warm-up that are done.
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda _: 1.0,
@@ -97,8 +108,7 @@ class Engine:
         }
         if precision == "bf16":
             settings["bf16"] = {"enabled": True}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _quiet():
             self._engine, self._optimizer, _, _ = deepspeed.initialize(
                 model=model,
                 config=settings,
@@ -109,8 +119,12 @@ class Engine:
 
     @property
     def model(self) -> nn.Module:
-        """The wrapped model: call it, do not step it."""
-        module: nn.Module = self._engine.module
+        """The wrapped model: call it, do not step it.
+
+        Calls go through DeepSpeed: at stage 3 it counts micro-batches by them, and without the
+        count each would overwrite the gradient of the one before.
+        """
+        module: nn.Module = self._engine
         return module
 
     @property
@@ -133,14 +147,17 @@ class Engine:
             loss = compute()
             total += float(loss.detach())
             # DeepSpeed averages over ranks; the losses are parts of a sum.
-            self._engine.backward(loss * self._world, scale_wrt_gas=False)
+            with _quiet():
+                self._engine.backward(loss * self._world, scale_wrt_gas=False)
         lr = float(self._optimizer.param_groups[0]["lr"])
         norm = self._gradient_norm() if self._exact_norm else None
-        if norm is not None and not math.isfinite(norm):
-            raise FloatingPointError(f"gradient norm is {norm}; lower optim.lr or clip gradients")
-        self._engine.step()
+        if norm is None or math.isfinite(norm):
+            with _quiet():  # elsewhere it leaves out a step that is not finite by itself
+                self._engine.step()
         if norm is None:
             norm = float(self._engine.get_global_grad_norm())
+        if not math.isfinite(norm):
+            raise FloatingPointError(f"gradient norm is {norm}; lower optim.lr or clip gradients")
         return Update(loss=total, grad_norm=norm, lr=lr)
 
     def _gradient_norm(self) -> float:
@@ -149,7 +166,7 @@ class Engine:
 
     def save(self, directory: Path, state: dict[str, Any]) -> None:
         """Write a checkpoint of model, optimiser and schedule, with the caller's own `state`."""
-        self._engine.save_checkpoint(str(directory), tag="last", client_state=state)
+        self._engine.save_checkpoint(str(directory), tag=TAG, client_state={"caller": state})
 
     def load(self, directory: Path) -> dict[str, Any]:
         """Restore a checkpoint and return the `state` that was saved with it.
@@ -157,10 +174,10 @@ class Engine:
         Raises:
             FileNotFoundError: there is no checkpoint in `directory`.
         """
-        path, state = self._engine.load_checkpoint(str(directory), tag="last")
-        if path is None:
+        if not (directory / TAG).is_dir():
             raise FileNotFoundError(f"{directory}: no checkpoint")
-        return dict(state)
+        _, state = self._engine.load_checkpoint(str(directory), tag=TAG)
+        return dict(state["caller"])
 
     def close(self) -> None:
         """Let go of the model, so that one process can run many engines in turn."""
@@ -168,7 +185,10 @@ class Engine:
 
 
 def _join_process_group() -> None:
-    """Under a launcher, its ranks; else one process alone, without any network port."""
+    """Under a launcher, its ranks; else one process alone, which needs no meeting point.
+
+    Gloo listens on a free port of the host's own address all the same; nothing connects to it.
+    """
     if dist.is_initialized():
         return
     if "WORLD_SIZE" in os.environ and "MASTER_ADDR" in os.environ:

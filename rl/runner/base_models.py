@@ -10,10 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 from rl.config import RunConfig
-from rl.models import save_decoder
-from rl.tasks import ChainSum
-from rl.trainers.parts import make_tokenizer
-from rl.trainers.supervised import train_base
 
 SOURCES = (
     *("seeding.py", "logprobs.py", "losses", "tasks", "models", "engine.py"),
@@ -58,14 +54,26 @@ def base_directory(cache: Path, config: RunConfig) -> Path:
 
 
 def make_base_model(cache: Path, config: RunConfig, report: Callable[[int, float], None]) -> Path:
-    """The folder of the base model, trained now if it is not there. It appears whole or not."""
+    """The folder of the base model, trained now if it is not there. It appears whole or not.
+
+    `report` gets (steps done, loss).
+    """
+    from rl.models import save_decoder  # seconds of imports, which a look into the cache saves
+    from rl.tasks import ChainSum
+    from rl.trainers.parts import make_tokenizer
+    from rl.trainers.supervised import train_base
+
     target = base_directory(cache, config)
     if target.exists():
         return target
     task = ChainSum(modulus=config.task.modulus, digits=config.base.digits)
     tokenizer = make_tokenizer(task)
     model = train_base(
-        config.base, task=task, tokenizer=tokenizer, engine_config=config.engine, report=report
+        config.base,
+        task=task,
+        tokenizer=tokenizer,
+        engine_config=config.engine,
+        report=lambda step, loss: report(step + 1, loss),
     )
     partial = cache / f"{target.name}.{os.getpid()}.partial"
     shutil.rmtree(partial, ignore_errors=True)

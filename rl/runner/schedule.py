@@ -11,6 +11,7 @@ from typing import Any
 from rl.artifacts import read_json, run_directory, run_status, write_json
 from rl.config import Experiment, RunSpec, config_digest
 from rl.errors import UserError
+from rl.runner.base_models import base_directory
 from rl.runner.progress import Progress
 from rl.runner.provenance import source_state
 from rl.runner.worker import Job, work
@@ -39,8 +40,10 @@ def run_experiment(
     root = runs / experiment.name / experiment.label
     if fresh:
         _set_aside(root)
+    # Of all that is planned: the plan speaks for every run that lies under it.
+    done = {(s.arm, s.seed) for s in experiment.select(None, None) if _done(root, s)}
     _write_plan(root, experiment)
-    todo = [spec for spec in specs if not _done(root, spec)]
+    todo = [spec for spec in specs if (spec.arm, spec.seed) not in done]
     cache = runs / "base-models"
     cache.mkdir(parents=True, exist_ok=True)
     facts = {
@@ -106,10 +109,6 @@ def _set_aside(root: Path) -> None:
 def _missing_bases(
     todo: list[RunSpec], root: Path, cache: Path, facts: dict[str, Any]
 ) -> list[Job]:
-    if not todo:
-        return []
-    from rl.runner.base_models import base_directory  # costs seconds of imports: only if needed
-
     missing = {base_directory(cache, spec.config): spec.config for spec in todo}
     return [
         Job(RunSpec("", 0, config), root, cache, facts)

@@ -1,0 +1,357 @@
+"""A miniature experiment through the runner: twice, on one and two processes, with accidents."""
+
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from rl.artifacts import read_json, read_lines, read_runs, run_status
+from rl.config import Experiment, config_digest, load_experiment
+from rl.errors import UserError
+from rl.runner import progress, run_experiment, schedule
+from rl.runner.base_models import base_digest, base_directory, make_base_model
+from tests.tiny import write_experiment
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def git(root: Path, *arguments: str) -> str:
+    identity = ("-c", "user.name=Test", "-c", "user.email=test@localhost")
+    done = subprocess.run(
+        ["git", *identity, *arguments], cwd=root, check=True, capture_output=True, text=True
+    )
+    return done.stdout.strip()
+
+
+@dataclass(frozen=True)
+class Place:
+    """A repository with one experiment, and what was said there."""
+
+    root: Path
+    said: str
+    result: bool
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"
+
+    @property
+    def label(self) -> Path:
+        return self.runs / "90-mini" / "laptop"
+
+    def experiment(self) -> Experiment:
+        return load_experiment(self.root / "experiments" / "90-mini", "laptop")
+
+
+def on_a_terminal(root: Path, *arguments: str) -> tuple[int, str]:
+    """Run the command on a pseudo-terminal: its status and all that it wrote."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rl.cli", "run", *arguments],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "120"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    said = b""
+    while True:
+        try:
+            part = os.read(ours, 65536)
+        except OSError:  # the other end is closed
+            break
+        said += part
+    os.close(ours)
+    return process.wait(), said.decode(errors="replace")
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """plain and std on both seeds, one process, through the command line on a terminal. One of
+    the four was cut off before. The base model is there already: the smoke test has it made."""
+    root = tmp_path_factory.mktemp("first")
+    directory = write_experiment(root)
+    (root / ".gitignore").write_text("runs/\n")
+    git(root, "init", "--quiet")
+    git(root, "add", ".")
+    git(root, "commit", "--quiet", "--message", "one experiment")
+    cut = root / "runs" / "90-mini" / "laptop" / "std" / "seed-1"
+    cut.mkdir(parents=True)
+    (cut / "manifest.json").write_text('{"arm": "std", "seed": 1, "status": "running"}')
+    (cut / "metrics.jsonl").write_text('{"step": 0, "values": {"train/reward": 77.0}}\n{"st')
+    cache = root / "runs" / "base-models"
+    cache.mkdir()
+    make_base_model(cache, load_experiment(directory, "laptop").arms["plain"], lambda *_: None)
+    status, said = on_a_terminal(root, "90", "--arms", "plain,std", "--jobs", "1")
+    return Place(root, said, status == 0)
+
+
+def kill_the_run_of(arm: str, label: Path, told: list[int]) -> None:
+    """Wait until a process has the arm's log open and some steps in it, then kill the process."""
+    log = label / arm / "seed-0" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        time.sleep(0.05)
+        if not log.exists() or log.read_bytes().count(b"\n") < 6:
+            continue
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                opened = [link.readlink() for link in (process / "fd").iterdir()]
+            except OSError:  # ended, or not ours to look at
+                continue
+            if log in opened:
+                told.append(int(process.name))
+                os.kill(int(process.name), signal.SIGKILL)
+                return
+
+
+@pytest.fixture(scope="module")
+def second(first: Place, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """All arms on seed 0, two processes, anew in a copy: `boom` fails, `victim` is killed."""
+    root = tmp_path_factory.mktemp("second")
+    shutil.copytree(first.root, root, dirs_exist_ok=True, copy_function=shutil.copy2)
+    here = Place(root, "", False)
+    killed: list[int] = []
+    killer = threading.Thread(target=kill_the_run_of, args=("victim", here.label, killed))
+    with pytest.MonkeyPatch.context() as patch, capture() as said:
+        patch.setattr(progress, "PLAIN_EVERY_S", 0.0)
+        for name in schedule.THREAD_VARIABLES:
+            patch.setenv(name, "1")
+        patch.chdir(root)
+        killer.start()
+        result = run_experiment(
+            here.experiment(), runs=Path("runs"), arms=None, seeds=[0], jobs=2, fresh=True
+        )
+    killer.join()
+    assert len(killed) == 1
+    return Place(root, "".join(said), result)
+
+
+class capture:  # noqa: N801 - used as a function
+    """Standard output as text, for fixtures that live longer than capsys."""
+
+    def __enter__(self) -> list[str]:
+        self.said: list[str] = []
+        self.real, sys.stdout = sys.stdout, self  # type: ignore[assignment]
+        return self.said
+
+    def __exit__(self, *_: object) -> None:
+        sys.stdout = self.real
+
+    def write(self, text: str) -> int:
+        self.said.append(text)
+        return len(text)
+
+    def flush(self) -> None:
+        pass
+
+
+def runs_of(place: Place, *seeds: int) -> list[Path]:
+    return [place.label / arm / f"seed-{seed}" for arm in ("plain", "std") for seed in seeds]
+
+
+def untouched(root: Path) -> dict[Path, tuple[int, bytes]]:
+    return {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in root.rglob("*") if p.is_file()}
+
+
+def refuse(*_: object) -> None:
+    """In the place of a worker."""
+    raise AssertionError("a process was started")
+
+
+def test_every_run_asked_for_is_complete(first: Place) -> None:
+    assert first.result
+    assert {run_status(run) for run in runs_of(first, 0, 1)} == {"complete"}
+    assert run_status(first.label / "victim" / "seed-0") == "absent"
+    evidence = read_runs(first.label)
+    assert evidence.missing() == [(a, s) for a in ("victim", "boom") for s in (0, 1)]
+    assert set(evidence.metrics["step"]) == {0, 1, 2}
+    rewards = evidence.metrics[evidence.metrics["metric"] == "train/reward"]["value"]
+    assert 0 < rewards.mean() < 1  # something was learned from
+
+
+def test_a_run_that_was_cut_off_is_done_again(first: Place) -> None:
+    run = first.label / "std" / "seed-1"
+    steps = read_lines(run / "metrics.jsonl")
+    assert steps[0]["values"].get("train/reward") != 77.0
+    assert len(steps) == 2 * 2 + 1  # an evaluation and an update a step, and the last evaluation
+
+
+def test_manifest_says_what_ran_on_what(first: Place) -> None:
+    experiment = first.experiment()
+    for run in runs_of(first, 0, 1):
+        manifest = read_json(run / "manifest.json")
+        config = experiment.arms[manifest["arm"]]
+        assert manifest["experiment"] == "90-mini"
+        assert manifest["profile"] == "laptop"
+        assert [manifest["arm"], f"seed-{manifest['seed']}"] == [run.parent.name, run.name]
+        assert manifest["commit"] == git(first.root, "rev-parse", "HEAD")
+        assert manifest["clean_tree"] is True
+        assert manifest["config"] == config.model_dump(mode="json")
+        assert manifest["config_sha256"] == config_digest(config)
+        assert manifest["claims_sha256"] == experiment.claims_sha256
+        assert manifest["claims"] == experiment.claims.digests()
+        assert manifest["base_model"] == base_digest(config)
+        assert manifest["versions"]["torch"] == version("torch")
+        assert manifest["versions"]["python"].startswith("3.11.")
+        assert manifest["machine"]["cores"] == os.cpu_count()
+        assert manifest["machine"]["cpu"]
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", manifest["started"])
+        assert manifest["seconds"] > 0
+        assert manifest["tokens"] > 2 * 64
+        rate = manifest["tokens"] / manifest["seconds"]
+        assert manifest["tokens_per_s"] == pytest.approx(rate)
+
+
+def test_nothing_written_names_the_host_or_a_path(first: Place) -> None:
+    for name in ("manifest.json", "metrics.jsonl", "samples.jsonl"):
+        for run in runs_of(first, 0, 1):
+            text = (run / name).read_text()
+            assert '"/' not in text
+            for secret in (str(first.root), str(Path.home()), socket.gethostname()):
+                assert secret not in text, f"{run.name}/{name} names {secret}"
+    assert '"/' not in (first.label / "plan.json").read_text()
+
+
+def test_plan_holds_every_arm_and_seed(first: Place) -> None:
+    plan = read_json(first.label / "plan.json")
+    experiment = first.experiment()
+    assert plan == {
+        "experiment": "90-mini",
+        "number": 90,
+        "profile": "laptop",
+        "label": "laptop",
+        "overrides": {},
+        "arms": {name: arm.model_dump(mode="json") for name, arm in experiment.arms.items()},
+        "seeds": [0, 1],
+        "claims_sha256": experiment.claims_sha256,
+        "budget_minutes": 2.0,
+    }
+
+
+def test_second_call_does_nothing(
+    first: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(schedule, "_Worker", refuse)
+    before = {run: untouched(run) for run in runs_of(first, 0, 1)}
+    start = time.monotonic()
+    assert run_experiment(
+        first.experiment(),
+        runs=first.runs,
+        arms=["plain", "std"],
+        seeds=None,
+        jobs=2,
+        fresh=False,
+    )
+    assert time.monotonic() - start < 5
+    assert {run: untouched(run) for run in runs_of(first, 0, 1)} == before
+    assert "4 runs asked for, 4 complete already" in capsys.readouterr().out
+
+
+def test_complete_runs_of_other_settings_are_refused_and_nothing_is_touched(
+    first: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the run in the way is not among those asked for: the plan covers it."""
+    monkeypatch.setattr(schedule, "_Worker", refuse)
+    changed = write_experiment(tmp_path, {"optim.lr": 0.02})
+    before = untouched(first.runs)
+    for arms in (None, ["std"], ["victim"]):
+        with pytest.raises(UserError) as caught:
+            run_experiment(
+                load_experiment(changed, "laptop"),
+                runs=first.runs,
+                arms=arms,
+                seeds=None,
+                jobs=1,
+                fresh=False,
+            )
+        assert "a complete run of other settings is here; FRESH=1 sets" in str(caught.value)
+    assert untouched(first.runs) == before
+
+
+def test_numbers_do_not_depend_on_the_number_of_processes(first: Place, second: Place) -> None:
+    for one, two in zip(runs_of(first, 0), runs_of(second, 0), strict=True):
+        for name in ("metrics.jsonl", "samples.jsonl"):
+            assert (one / name).read_bytes() == (two / name).read_bytes()
+            assert (one / name).stat().st_size > 100
+    plain, std = (read_lines(run / "metrics.jsonl") for run in runs_of(second, 0))
+    assert plain[0] == std[0]  # the same base model, prompts and sampling seeds
+    assert plain[-1] != std[-1]
+
+
+def test_fresh_sets_the_old_runs_aside_whole(first: Place, second: Place) -> None:
+    aside = second.label.with_name("laptop.old-1")
+    kept = {p.relative_to(aside): content for p, (_, content) in untouched(aside).items()}
+    old = {p.relative_to(first.label): c for p, (_, c) in untouched(first.label).items()}
+    assert kept == old
+    assert run_status(aside / "plain" / "seed-1") == "complete"
+    assert run_status(second.label / "plain" / "seed-1") == "absent"
+
+
+def test_failed_runs_are_told_with_their_logs_end_and_harm_no_other(second: Place) -> None:
+    assert not second.result
+    assert {run_status(run) for run in runs_of(second, 0)} == {"complete"}
+    for arm in ("boom", "victim"):
+        assert run_status(second.label / arm / "seed-0") == "running"
+        assert re.search(rf"^{arm} seed 0: FAILED at step \d+", second.said, re.MULTILINE)
+    report = second.said[second.said.index("\nfailed: ") :]
+    boom, victim = sorted(report.split("\nfailed: ")[1:])
+    assert boom.startswith("boom seed 0: its process ended with exit code 1\n")
+    assert "FloatingPointError: gradient norm is nan; lower optim.lr" in boom
+    assert len(boom.splitlines()) <= 1 + schedule.LOG_TAIL
+    assert victim.startswith(f"victim seed 0: its process ended with exit code {-signal.SIGKILL}\n")
+    assert (second.label / "logs" / "boom-seed-0.txt").read_text().count("Traceback") >= 1
+
+
+def test_base_model_is_shared_and_not_made_again(first: Place, second: Place) -> None:
+    config = first.experiment().arms["plain"]
+    for place in (first, second):
+        assert [p.name for p in (place.runs / "base-models").iterdir()] == [base_digest(config)]
+    one, two = (untouched(base_directory(p.runs / "base-models", config)) for p in (first, second))
+    assert list(one.values()) == list(two.values())  # the copy kept its times: not made again
+    assert "base model" not in first.said + second.said
+
+
+def test_what_a_person_sees(first: Place, second: Place) -> None:
+    """Bars on the terminal, plain lines in the pipe; tests of the progress have the details."""
+    bars = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", first.said)
+    assert bars != first.said
+    assert "4 arms x 2 seeds planned, 4 runs asked for, 0 complete already" in bars
+    assert re.search(r"runs +\S+ +4/4", bars)
+    assert "FAILED" not in bars
+    assert "\x1b" not in second.said
+    lines = second.said.splitlines()
+    assert any(re.match(r"\[0/4 runs\] .*seed 0 step 1/\d+ reward \d\.\d{3}", x) for x in lines)
+    ends = [x for x in lines if re.match(r"\[\d/4 runs\] (plain|std) seed 0: 2 steps, reward ", x)]
+    assert [x[:10] for x in ends] == ["[1/4 runs]", "[2/4 runs]"]
+
+
+def test_manifest_of_a_killed_run_is_whole(second: Place) -> None:
+    manifest = json.loads((second.label / "victim" / "seed-0" / "manifest.json").read_text())
+    assert manifest["status"] == "running"
+    assert "seconds" not in manifest
+    evidence = read_runs(second.label)
+    assert ("victim", 0) in evidence.missing()
+    assert set(evidence.metrics["arm"]) == {"plain", "std"}
+
+
+def test_samples_tell_their_run(first: Place) -> None:
+    for run in runs_of(first, 0):
+        samples = read_lines(run / "samples.jsonl")
+        assert [(s["step"], s["difficulty"]) for s in samples] == [(0, 2), (0, 3), (2, 2), (2, 3)]
+        assert {(s["arm"], s["seed"]) for s in samples} == {(run.parent.name, 0)}
+        for sample in samples:
+            assert set(sample) >= {"problem_id", "prompt", "answer", "text", "finish_reason"}
