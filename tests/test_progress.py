@@ -55,14 +55,13 @@ def test_plain_lines_tell_arm_seed_step_reward_and_time_left(
         clock.now += 20
         shown.finish("plain seed 0", ok=True)
         shown.finish("std seed 0", ok=False)
+    both = "[1/3 runs] plain seed 0 step 50/100 reward 0.125; std seed 0 step"
     assert capsys.readouterr().out.splitlines() == [
         "90-mini [laptop]: 4 arms x 2 seeds planned, 3 runs asked for, 1 complete already",
         "[1/3 runs] base model step 1/50 loss 2.250",
         "[1/3 runs] base model: 1 steps, loss 2.250",
-        "[1/3 runs] plain seed 0 step 50/100 reward 0.125; std seed 0 step 0/100; "
-        "about 3 min 00 s left",
-        "[1/3 runs] plain seed 0 step 50/100 reward 0.125; std seed 0 step 50/100 reward 0.750; "
-        "about 1 min 20 s left",
+        f"{both} 0/100; about 3 min 00 s left",
+        f"{both} 50/100 reward 0.750; about 1 min 20 s left",
         "[2/3 runs] plain seed 0: 50 steps, reward 0.125, about 0 min 33 s left",
         "std seed 0: FAILED at step 50, reward 0.750",
     ]
