@@ -18,7 +18,7 @@ class Metric:
 
 METRICS: dict[str, Metric] = {
     # Training batch, before the step's update unless said otherwise.
-    "train/reward": Metric("policy", "mean reward of the batch, in units of reward.scale"),
+    "train/reward": Metric("policy", "mean reward of the batch, reward.scale applied"),
     "train/reward_by_difficulty": Metric("policy", "mean reward of the batch", "difficulty"),
     "train/mixed_groups": Metric("policy", "share of groups whose rewards differ, in [0, 1]"),
     "train/weight_by_difficulty": Metric(
@@ -34,18 +34,24 @@ METRICS: dict[str, Metric] = {
     "train/update_norm": Metric("policy", "norm of the step's whole parameter change"),
     "train/lr": Metric("policy", "learning rate of the step's last update"),
     "train/clip_fraction": Metric("policy", "share of tokens whose ratio the clip cuts off"),
-    "train/logp_gap_mean": Metric("policy", "mean |sampler - trainer log-prob|, nats a token"),
-    "train/logp_gap_max": Metric("policy", "largest |sampler - trainer log-prob|, nats"),
+    "train/logp_gap_mean": Metric(
+        "policy", "mean |sampler - trainer log-prob| where A is not 0, nats a token"
+    ),
+    "train/logp_gap_max": Metric(
+        "policy", "largest |sampler - trainer log-prob| where A is not 0, nats"
+    ),
     # Held-out evaluation, before the step's update; the last is after training.
     "eval/accuracy": Metric("policy", "share of right responses on held-out prompts"),
     "eval/accuracy_by_difficulty": Metric("policy", "the same, by difficulty", "difficulty"),
     "eval/response_tokens": Metric("policy", "mean response length in tokens, EOS included"),
     "eval/truncated": Metric("policy", "share of responses stopped by max_new_tokens"),
     # The gradient-weight study: one measurement at the base model, step 0.
-    "weight/p": Metric("gradient_weight", "success rate of the base model", "difficulty"),
+    "weight/p": Metric(
+        "gradient_weight", "exact success rate of the base model, mean over problems", "difficulty"
+    ),
     "weight/measured": Metric(
         "gradient_weight",
-        "update along the gradient of logit p, per unit of that gradient",
+        "sampled update along a direction, per exact change of logit p along it",
         "difficulty",
     ),
     "weight/exact": Metric(

@@ -157,7 +157,8 @@ class GradientWeightConfig(Strict):
 
 
 class EngineConfig(Strict):
-    """Operational: how DeepSpeed carries out a step. The result does not depend on these."""
+    """Operational: how DeepSpeed carries out a step. What is computed stays the same up to
+    rounding, which bf16 makes coarse."""
 
     zero_stage: Literal[0, 1, 2, 3] = 0
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -205,6 +206,13 @@ class RunConfig(Strict):
                 f"study.samples: {self.study.samples} samples do not divide into groups of "
                 f"{self.rollout.group_size}; choose a multiple of {self.rollout.group_size}"
             )
+        if self.engine.zero_stage == 3:
+            raise ValueError(
+                "engine.zero_stage: the sampler in the trainer's process needs whole weights; "
+                "expected 0, 1 or 2, got 3"
+            )
+        if self.program == "gradient_weight":
+            self._one_right_response()
         unknown = sorted(set(self.task.digits) - set(self.base.digits))
         if unknown:
             raise ValueError(
@@ -212,3 +220,20 @@ class RunConfig(Strict):
                 f"base.digits or choose from {self.base.digits}"
             )
         return self
+
+    def _one_right_response(self) -> None:
+        """What rl.studies.gradient_weight takes for granted."""
+        if self.reward.name != "solution" or self.base.text.filler != 0:
+            raise ValueError(
+                "program gradient_weight: a problem must have one right response; expected "
+                f"reward.name solution and base.text.filler 0, got {self.reward.name} and "
+                f"{self.base.text.filler}"
+            )
+        within_group = self.advantage.baseline in ("none", "group_mean", "leave_one_out")
+        if not within_group or self.advantage.scale == "batch_std":
+            raise ValueError(
+                "program gradient_weight: the weight is a function of p only if the advantage is "
+                "one of its own group's rewards; expected baseline none, group_mean or "
+                "leave_one_out and scale none or group_std, got "
+                f"{self.advantage.baseline} and {self.advantage.scale}"
+            )

@@ -5,12 +5,15 @@ For a prompt with success rate p, any advantage that is a function of a group's 
     E[(1/G) sum_i A_i grad log pi(o_i)] = w(p) grad logit p,        w = rl.exact.expected_weight
 
 because E[grad log pi(o) | right] = grad log p and E[grad log pi(o) | wrong] = grad log(1 - p).
-Here both sides are projected on one direction v, chosen from other samples, so that the ratio
-estimates w(p) whatever v is:
+Both sides are measured apart from each other, projected on one direction v of unit length. The
+left side is sampled: responses and groups as in training, the advantage code, and the slopes
+s_i = d log pi(o_i) / dv by central differences of the model. The right side is exact: one response
+alone is right, so that p and grad logit p = grad log p / (1 - p) come from its log-prob by
+autograd. Then
 
-    w = mean over groups of (1/G) sum_i A_i s_i  /  (mean of s over right - mean of s over wrong)
+    w = mean over groups of (1/G) sum_i A_i s_i  /  <grad logit p, v>
 
-with s_i = <grad log pi(o_i), v>, taken as a central difference of log pi along v.
+whatever v is; it is an estimate of grad logit p from samples that are not measured.
 """
 
 from collections import defaultdict
@@ -28,10 +31,11 @@ from rl.models import Decoder, Tokenizer
 from rl.rewards import REWARDS
 from rl.rollout import Sampler
 from rl.seeding import derive
+from rl.tasks import ChainSum
 from rl.trainers.parts import forward_logits, length_buckets, make_task, make_tokenizer
 from rl.trainers.policy import collate
 from rl.trainers.rollouts import make_sampler, roll_out
-from rl.types import Batch, Problem, Rollout, Task
+from rl.types import Batch, Completion, Problem, Rollout, Task
 
 NUDGE = 0.02  # largest wanted change of a sequence's log-prob along v, nats
 GRID = tuple(round(0.01 * i, 2) for i in range(1, 100))
@@ -47,8 +51,8 @@ def measure_gradient_weight(
 ) -> int:
     """Measure at the base model; logs weight/* at step 0 and returns the tokens sampled.
 
-    Problems whose samples are all right or all wrong have no direction and are left out; the
-    samples that decide it are not the ones measured, or show a weight of zero.
+    Problems whose direction samples are all right or all wrong have no direction and are left
+    out; those samples are not the ones measured.
     """
     task = make_task(config.task)
     tokenizer = make_tokenizer(task)
@@ -65,20 +69,20 @@ def measure_gradient_weight(
         rollouts, reward_B = _sample(config, problem, task, tokenizer, sampler, seed, count)
         tokens += sum(len(r.completion.token_ids) for r in rollouts)
         head = study.direction_samples
-        level, p = float(problem.difficulty), float(reward_B[head:].mean())
-        rates[level].append(p)
-        if 0 < reward_B[:head].sum() < head and 0 < p < 1:
+        level = float(problem.difficulty)
+        if 0 < reward_B[:head].sum() < head:
             aim_B = _centred(reward_B[:head])
             aimed = collate(rollouts[:head], aim_B, tokenizer.pad_id).to(model.device)
             measured = collate(rollouts[head:], reward_B[head:], tokenizer.pad_id).to(model.device)
-            direction = _gradient(model, aimed, config)
+            direction = _unit(_gradient(model, aimed, config))
             slope_B = _directional_derivative(model, measured, direction, config)
             advantage_PG = _advantages(config, reward_B[head:].view(-1, group))
-            gap = float((_centred(reward_B[head:]) * slope_B).sum())
+            p, logit_slope = _exact_logit_slope(model, problem, task, tokenizer, direction, config)
+            rates[level].append(p)
             pull[level] += float((advantage_PG.flatten() * slope_B).mean())
-            spread[level] += gap
-            exact[level] += gap * _exact(config, p)
-        report((index + 1) * config.steps // len(problems), p)
+            spread[level] += logit_slope
+            exact[level] += logit_slope * _exact(config, p)
+        report((index + 1) * config.steps // len(problems), float(reward_B.mean()))
     log.log(
         0,
         {
@@ -139,6 +143,31 @@ def _sample(
     return rollouts, torch.tensor(values, dtype=torch.float64)
 
 
+def _exact_logit_slope(
+    model: Decoder,
+    problem: Problem,
+    task: ChainSum,
+    tokenizer: Tokenizer,
+    direction: Sequence[Tensor],
+    config: RunConfig,
+) -> tuple[float, float]:
+    """The success rate p of one problem and d logit p / dv, from its one right response."""
+    ids = (*tokenizer.encode(task.solution(problem)), tokenizer.eos_id)
+    right = Completion(ids, (0.0,) * len(ids), "stop")
+    rollout = Rollout(problem, 0, tokenizer.encode(problem.prompt), right, "")
+    batch = collate([rollout], torch.ones(1), tokenizer.pad_id).to(model.device)
+    with torch.no_grad():
+        p = float(_sequence_logps(model, batch, config).exp())
+    gradient = _gradient(model, batch, config)
+    slope = sum(float((g * v).sum()) for g, v in zip(gradient, direction, strict=True))
+    return p, slope / (1 - p)
+
+
+def _unit(direction: Sequence[Tensor]) -> list[Tensor]:
+    length = torch.stack([v.norm() for v in direction]).norm()
+    return [v / length for v in direction]
+
+
 def _sequence_logps(model: nn.Module, part: Batch, config: RunConfig) -> Tensor:
     logits_BTV = forward_logits(model, part.token_BT)
     logp_BT = token_logps(logits_BTV, part.token_BT, temperature=config.rollout.temperature)
@@ -161,9 +190,8 @@ def _gradient(model: nn.Module, batch: Batch, config: RunConfig) -> list[Tensor]
 def _directional_derivative(
     model: nn.Module, batch: Batch, direction: Sequence[Tensor], config: RunConfig
 ) -> Tensor:
-    """d/dt log pi(o_i; theta + t v) at t = 0, per unit length of v, by a central difference."""
+    """d/dt log pi(o_i; theta + t v) at t = 0 for v of unit length, by a central difference."""
     parameters = list(model.parameters())
-    length = float(torch.stack([v.norm() for v in direction]).norm())
 
     def logps() -> Tensor:
         value_B = torch.zeros(len(batch.length_B), dtype=torch.float64)
@@ -174,7 +202,7 @@ def _directional_derivative(
     def moved(distance: float) -> Tensor:
         kept = [p.clone() for p in parameters]
         for p, v in zip(parameters, direction, strict=True):
-            p.add_(v, alpha=distance / length)
+            p.add_(v, alpha=distance)
         value_B = logps()
         for p, old in zip(parameters, kept, strict=True):
             p.copy_(old)

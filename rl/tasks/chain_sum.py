@@ -108,12 +108,13 @@ class ChainSum:
         """
         bare = response.replace(FILLER, "")
         if every_step:
-            return bare == self._solution(problem.prompt)
+            return bare == self.solution(problem)
         return re.fullmatch(rf"[^{MARKER}]*{MARKER}{re.escape(problem.answer)}", bare) is not None
 
-    def _solution(self, prompt: str) -> str:
+    def solution(self, problem: Problem) -> str:
+        """The response with every step right and no filler."""
         total, text = 0, ""
-        for digit in prompt[:-1]:
+        for digit in problem.prompt[:-1]:
             total = (total + int(digit)) % self.modulus
             text += f"{digit}{total}"
         return f"{text}{MARKER}{total}"

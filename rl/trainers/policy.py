@@ -93,7 +93,7 @@ def train_policy(
 
 
 def reward_groups(config: RunConfig, task: Task, rollouts_B: Sequence[Rollout]) -> Tensor:
-    """Rewards (P, G), float64, in units of `reward.scale`."""
+    """Rewards (P, G), float64, `reward.scale` applied."""
     reward = REWARDS[config.reward.name]
     values = [config.reward.scale * reward(task, rollout) for rollout in rollouts_B]
     return torch.tensor(values, dtype=torch.float64).view(-1, config.rollout.group_size)
