@@ -69,8 +69,7 @@ def _kept(evidence: Evidence, measure: Measure, arm: str, metric: str) -> pd.Dat
     elif measure.steps == "last":
         rows = rows[rows["step"] == steps.transform("max")]
     elif measure.steps != "all":
-        total = evidence.plan["arms"][arm]["steps"]
-        rows = rows[(rows["step"] / total).between(*measure.steps)]
+        rows = rows[in_window(rows["step"], steps_of(evidence, arm), measure.steps)]
     if measure.levels is not None:
         rows = rows[rows["level"].isin(measure.levels)]
     return rows

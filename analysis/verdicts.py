@@ -136,7 +136,7 @@ def _deviation(evidence: Evidence, claim: Exact) -> "pd.Series[float]":
     if isinstance(claim.control, str):
         target = claim.factor * measure_values(evidence, claim.measure, claim.control)
     else:
-        target = pd.Series(claim.control, index=treatment.index)
+        target = pd.Series(claim.factor * claim.control, index=treatment.index)
     size = pd.concat([treatment.abs(), target.abs()], axis=1).max(axis=1, skipna=False)
     return (treatment - target) / size.replace(0.0, 1.0)
 

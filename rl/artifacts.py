@@ -218,10 +218,15 @@ def read_evidence(directory: Path) -> Evidence:
     if not (directory / "runs.json").exists():
         raise UserError(f"{directory}: no committed evidence; promote a complete run first")
     runs = read_json(directory / "runs.json")
+    table = directory / "metrics.parquet"
+    try:
+        metrics = pd.read_parquet(table)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{table}: missing or damaged ({error}); restore it from git") from None
     return Evidence(
         plan=runs["plan"],
         manifests=runs["runs"],
-        metrics=pd.read_parquet(directory / "metrics.parquet"),
+        metrics=metrics,
         samples=read_lines(directory / "samples.jsonl"),
     )
 

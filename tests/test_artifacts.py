@@ -305,3 +305,12 @@ def test_a_line_of_json_is_one_line(tmp_path: Path) -> None:
     directory = write_run(tmp_path, "none", 0)
     lines = (directory / "samples.jsonl").read_bytes().splitlines()
     assert [json.loads(line)["text"] for line in lines] == ["2→4 \n"]
+
+
+def test_a_missing_or_damaged_table_is_named(tmp_path: Path) -> None:
+    promote(write_all(tmp_path / "runs"), tmp_path / "artifacts", VERDICTS, force=False)
+    table = tmp_path / "artifacts" / "metrics.parquet"
+    for damage in (lambda: table.write_bytes(b"PAR1"), table.unlink):
+        damage()
+        with pytest.raises(UserError, match=r"metrics\.parquet: missing or damaged"):
+            read_evidence(tmp_path / "artifacts")

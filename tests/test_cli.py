@@ -56,12 +56,16 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ),
         ("90 --set steps=many", "1 fault(s)\n  steps: input should be a valid integer, got 'many'"),
         ("90 --set steps='3", "error: SET: No closing quotation"),
+        (
+            "90 --set task.modulus=2 task.digits=[2]",
+            "error: task: the data set of held-out prompts with 2 digits modulo 2 is empty; drop",
+        ),
     ],
 )
 def test_bad_option_is_one_message(
     options: str, message: str, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    number, *rest = options.split(" ")
+    number, *rest = options.split(" ", 2)  # what follows --set is one value
     assert main(["run", number, *rest]) == 2
     out, err = capsys.readouterr()
     assert out == ""

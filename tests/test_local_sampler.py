@@ -14,7 +14,7 @@ from torch import Tensor
 from rl.logprobs import token_logps
 from rl.models import Decoder
 from rl.rollout import LocalSampler, Request
-from rl.rollout.local import COMPACT_SHARE
+from rl.rollout.local import COMPACT_SHARE, sample
 from rl.trainers.parts import forward_logits
 from rl.types import Completion
 from tests.tiny import decoder, tokenizer
@@ -157,6 +157,18 @@ def test_near_zero_temperature_is_greedy() -> None:
                 assert token == int(forward_logits(model, torch.tensor([ids]))[0, -1].argmax())
             ids.append(token)
         assert max(map(abs, completion.logps)) < 1e-6
+
+
+def test_a_token_of_probability_zero_is_never_drawn() -> None:
+    """Not even at the ends of [0, 1); the log-probs are those of softmax at the temperature."""
+    logits = torch.tensor([[-torch.inf, 0.0, -torch.inf, math.log(3.0), -torch.inf]])
+    uniform = torch.tensor([0.0, 0.2499, 0.2501, 1 - 2**-53], dtype=torch.float64)
+    tokens, logps = sample(logits.expand(4, 5), uniform, temperature=1.0)
+    assert tokens.tolist() == [1, 1, 3, 3]
+    assert logps.exp().tolist() == pytest.approx([0.25, 0.25, 0.75, 0.75])
+    tokens, logps = sample(logits, torch.tensor([0.11], dtype=torch.float64), temperature=0.5)
+    assert tokens.tolist() == [3]  # 3 squared to 1 squared: P = 0.1 and 0.9
+    assert logps.exp().tolist() == pytest.approx([0.9])
 
 
 def test_eos_ends_a_completion_and_the_limit_is_told_apart() -> None:

@@ -10,10 +10,13 @@ import torch
 
 from rl.artifacts import RunWriter, read_lines
 from rl.models import Decoder, Tokenizer
+from rl.studies import gradient_weight
 from rl.studies.gradient_weight import measure_gradient_weight
 from rl.tasks import ChainSum
-from rl.trainers.policy import train_policy
-from rl.trainers.supervised import train_base
+from rl.trainers.parts import make_engine
+from rl.trainers.policy import collate, train_policy
+from rl.trainers.supervised import supervised_update, train_base
+from rl.types import Completion, Rollout
 from tests.tiny import decoder, run_config
 
 # The base model drops in so much filler that most responses hit the limit; leaving it out is
@@ -164,32 +167,91 @@ def test_reward_scale_is_absorbed_by_the_std_alone(base: Decoder, tmp_path: Path
     assert norms["group_std", 1.0] > 1.5 * norms["none", 1.0]
 
 
+STUDY: dict[str, Any] = {
+    "program": "gradient_weight",
+    "base.text": {"solved": {"3": 1.0, "4": 1.0}, "filler": 0.0},
+    "base.optim.lr": 0.01,
+    "task.digits": [3],
+    "reward.name": "solution",
+    "study.samples": 2048,
+}
+
+
+@pytest.fixture(scope="module")
+def exact_base() -> Decoder:
+    """A model that knows two responses to each held-out problem, one right, two times in five."""
+    config = run_config({**WORLD, **STUDY})
+    model = decoder(modulus=2)
+    engine = make_engine(model, config.base.optim, config.engine, 200)
+    pairs = []
+    for problem in ChainSum(modulus=2, digits=(3,)).heldout_problems(4, seed=0):
+        right = TASK.solution(problem)
+        wrong = right.replace("#0", "#x").replace("#1", "#0").replace("#x", "#1")
+        for text in (right, right, wrong, wrong, wrong):
+            ids = (*TOKENS.encode(text), TOKENS.eos_id)
+            pairs.append((TOKENS.encode(problem.prompt), ids))
+    for _ in range(200):
+        supervised_update(engine, pairs, 64, TOKENS.pad_id)
+    engine.close()
+    return model
+
+
 @pytest.mark.parametrize(
-    ("changes", "size"),
+    "changes",
     [
-        ({"reward.scale": 10.0}, 1.9),
-        ({"advantage.scale": "group_std", "reward.scale": 10.0}, 0.41),
+        {"reward.scale": 10.0},
+        {"advantage.scale": "group_std", "reward.scale": 10.0},
+        {"rollout.temperature": 1.5},
     ],
 )
 def test_measured_weight_is_the_exact_one(
-    changes: dict[str, Any], size: float, base: Decoder, tmp_path: Path
+    changes: dict[str, Any], exact_base: Decoder, tmp_path: Path
 ) -> None:
-    """512 samples a problem: within 8%; over 4 seeds and 3 arms the error was 1.8% (standard
-    deviation), 3.6% at most. `size` is the weight at a success rate of about .3, by hand: p(1-p)
-    (1-1/16) without a scale, about sqrt(p(1-p)) (1-1/16) with the std."""
-    before = {name: w.clone() for name, w in base.state_dict().items()}
-    steps, samples, tokens = logged(measure_gradient_weight, tmp_path / "run", base, changes)
+    """2048 samples a problem: the sampled side comes within 15% of the exact one. They share no
+    sample, so that a sign, a shift or a temperature that is wrong on one side shows."""
+    before = {name: w.clone() for name, w in exact_base.state_dict().items()}
+    steps, samples, tokens = logged(
+        measure_gradient_weight, tmp_path / "run", exact_base, {**STUDY, **changes}
+    )
     assert list(steps) == [0]
     assert samples == []
-    assert tokens > 576 * 4 * 5
     values = steps[0]
-    for level in ("3.0", "4.0"):
-        assert 0.1 < values["weight/p"][level] < 0.7
-        measured, exact = values["weight/measured"][level], values["weight/exact"][level]
-        assert measured == pytest.approx(exact, rel=0.08)
-        assert exact == pytest.approx(size, rel=0.35)
+    scaled = "advantage.scale" in changes
+    p, measured, exact = (values[f"weight/{x}"]["3.0"] for x in ("p", "measured", "exact"))
+    assert 0.1 < p < 0.9
+    assert measured == pytest.approx(exact, rel=0.15)
+    by_hand = changes.get("reward.scale", 1.0) * p * (1 - p) * (1 - 1 / 16)
+    if scaled:  # sqrt(p (1-p)) at most, and the expected std of a group is less
+        assert 0.2 < exact < 0.52
+    else:
+        assert exact == pytest.approx(by_hand, rel=0.35)  # p differs between problems
+    assert tokens > 2048 * 8
     assert len(values["weight/curve"]) == 99
-    assert all(torch.equal(before[name], w) for name, w in base.state_dict().items())
+    assert all(torch.equal(before[name], w) for name, w in exact_base.state_dict().items())
+
+
+def test_slopes_are_those_of_autograd(exact_base: Decoder) -> None:
+    """Central differences along v against the gradient's product with v, response by response."""
+    config = run_config({**WORLD, **STUDY})
+    problems = TASK.heldout_problems(4, seed=3)
+    texts = [TASK.solution(problem)[:-1] + "0" for problem in problems]
+    rollouts = []
+    for problem, text in zip(problems, texts, strict=True):
+        ids = (*TOKENS.encode(text), TOKENS.eos_id)
+        completion = Completion(ids, (0.0,) * len(ids), "stop")
+        rollouts.append(Rollout(problem, 0, TOKENS.encode(problem.prompt), completion, text))
+    generator = torch.Generator().manual_seed(0)
+    noise = [torch.randn(w.shape, generator=generator) for w in exact_base.parameters()]
+    direction = gradient_weight._unit(noise)
+    assert float(sum((v**2).sum() for v in direction)) == pytest.approx(1.0)
+    batch = collate(rollouts, torch.ones(len(rollouts)), TOKENS.pad_id)
+    slope_B = gradient_weight._directional_derivative(exact_base, batch, direction, config)
+    for i, rollout in enumerate(rollouts):
+        one = collate([rollout], torch.ones(1), TOKENS.pad_id)
+        gradient = gradient_weight._gradient(exact_base, one, config)
+        expected = sum(float((g * v).sum()) for g, v in zip(gradient, direction, strict=True))
+        assert float(slope_B[i]) == pytest.approx(expected, rel=0.02, abs=1e-3)
+        assert abs(expected) > 0.02
 
 
 def test_curve_is_the_weight_by_hand_and_scales_with_the_reward(tmp_path: Path) -> None:
@@ -208,8 +270,8 @@ def test_curve_is_the_weight_by_hand_and_scales_with_the_reward(tmp_path: Path) 
 
 
 def test_problems_without_both_kinds_of_samples_give_no_weight(tmp_path: Path) -> None:
-    """Within two tokens nothing can be right: a success rate, but no direction."""
+    """Within two tokens nothing can be right: no direction, and no number that claims one."""
     small = {"study.samples": 16, "study.direction_samples": 4, "rollout.max_new_tokens": 2}
     steps, _, _ = logged(measure_gradient_weight, tmp_path / "run", decoder(modulus=2), small)
-    assert steps[0]["weight/p"] == {"3.0": 0.0, "4.0": 0.0}
-    assert steps[0]["weight/measured"] == steps[0]["weight/exact"] == {}
+    for name in ("weight/p", "weight/measured", "weight/exact"):
+        assert steps[0][name] == {}

@@ -104,15 +104,33 @@ def flat(model: torch.nn.Module) -> Tensor:
     return torch.cat([p.detach().flatten() for p in model.parameters()])
 
 
-def by_hand(model: Decoder, batch: Batch, mode: str, *, temperature: float = 1.0) -> Tensor:
-    """Gradient of -sum over rows of weight * A * log pi, one row at a time and without padding."""
-    model.zero_grad()
+def weights_by_hand(batch: Batch, mode: str) -> list[float]:
+    """What each row's sum over tokens is multiplied by."""
     lengths = batch.response_BT.sum(dim=1).tolist()
-    weight = {
+    return {
         "sequence_mean": [1 / (ROWS * n) for n in lengths],
         "token_mean": [1 / sum(lengths)] * ROWS,
         "constant": [1 / (ROWS * 10)] * ROWS,
     }[mode]
+
+
+def loss_by_hand(batch: Batch, name: str, mode: str) -> float:
+    """A ratio of 1 a token in the clipped loss, the log-prob in the other."""
+    value_BT = (
+        torch.ones_like(batch.logp_sampler_BT) if name == "clipped" else batch.logp_sampler_BT
+    )
+    sums = (value_BT * batch.response_BT).sum(dim=1).tolist()
+    weights = weights_by_hand(batch, mode)
+    return -sum(
+        w * a * x for w, a, x in zip(weights, batch.advantage_B.tolist(), sums, strict=True)
+    )
+
+
+def by_hand(model: Decoder, batch: Batch, mode: str, *, temperature: float = 1.0) -> Tensor:
+    """Gradient of -sum over rows of weight * A * log pi, one row at a time and without padding."""
+    model.zero_grad()
+    lengths = batch.response_BT.sum(dim=1).tolist()
+    weight = weights_by_hand(batch, mode)
     for i in range(ROWS):
         row = batch.token_BT[i : i + 1, : int(batch.length_B[i])]
         logp = torch.log_softmax(forward_logits(model, row)[0, :-1] / temperature, dim=-1)
@@ -143,6 +161,7 @@ def test_gradient_is_the_one_by_hand(name: str, temperature: float, mode: str) -
     assert float(expected.norm()) > 1e-3
     assert close(gradient, expected)
     assert metrics["train/grad_norm"] == pytest.approx(float(expected.norm()), rel=1e-5)
+    assert metrics["train/loss"] == pytest.approx(loss_by_hand(batch, name, mode), abs=1e-5)
 
 
 @settings(max_examples=12)

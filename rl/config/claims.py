@@ -159,8 +159,8 @@ class Interaction(Claim):
 
 
 class Exact(Claim):
-    """On every seed: treatment = factor * control (an arm) or = control (a number), within
-    `tolerance` relative to the larger of the two magnitudes."""
+    """On every seed: treatment = factor * control (an arm or a number), within `tolerance` relative
+    to the larger of the two magnitudes."""
 
     kind: Literal["exact"]
     treatment: str

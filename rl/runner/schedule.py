@@ -38,6 +38,9 @@ def run_experiment(
         raise UserError(f"JOBS: expected 1 or more processes, got {jobs}")
     specs = experiment.select(arms, seeds)
     root = runs / experiment.name / experiment.label
+    directories = [run_directory(root, spec.arm, spec.seed) for spec in specs]
+    if fresh or any(run_status(directory) != "complete" for directory in directories):
+        _check_data(specs)
     if fresh:
         _set_aside(root)
     # Of all that is planned: the plan speaks for every run that lies under it.
@@ -66,6 +69,15 @@ def run_experiment(
             tail = job.log_file.read_text(encoding="utf-8", errors="replace").splitlines()
             print("\n".join(f"  {line}" for line in tail[-LOG_TAIL:]))
     return not failed
+
+
+def _check_data(specs: list[RunSpec]) -> None:
+    """Every held-out set that the runs will ask for has problems, before anything is trained."""
+    from rl.tasks import ChainSum  # seconds of imports, which a call with nothing to do saves
+
+    for config in {spec.arm: spec.config for spec in specs}.values():
+        task = ChainSum(modulus=config.task.modulus, digits=config.task.digits)
+        task.heldout_problems(config.eval.problems_per_difficulty, config.eval.seed)
 
 
 def _write_plan(root: Path, experiment: Experiment) -> None:

@@ -276,3 +276,36 @@ def test_find_experiment(tmp_path: Path) -> None:
     (tmp_path / "03-other").mkdir()
     with pytest.raises(UserError, match="known: 03-other, 03-small"):
         find_experiment(3, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        (
+            "reward.name",
+            "answer",
+            "a problem must have one right response; expected reward.name so",
+        ),
+        (
+            "base.text.filler",
+            0.5,
+            "expected reward.name solution and base.text.filler 0, got solut",
+        ),
+        ("advantage.scale", "batch_std", "the weight is a function of p only if the advantage is"),
+        ("advantage.baseline", "running_mean", "expected baseline none, group_mean or leave_one"),
+    ],
+)
+def test_a_study_that_would_measure_something_else(
+    files: Any, path: str, value: Any, told: str
+) -> None:
+    *parents, last = path.split(".")
+    node = files.config["run"]
+    for part in parents:
+        node = node[part]
+    node[last] = value
+    assert told in files.fault()
+
+
+def test_the_sampler_needs_whole_weights(files: Any) -> None:
+    files.config["run"]["engine"] = {"zero_stage": 3}
+    assert "engine.zero_stage: the sampler in the trainer's process needs whole" in files.fault()
