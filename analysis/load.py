@@ -11,9 +11,9 @@ from analysis import stats
 from analysis.claims import read_verdicts
 from analysis.measures import in_window, steps_of
 from analysis.table import frame_rows
-from rl.artifacts import Evidence, read_evidence
 from rl.config import find_experiment
 from rl.errors import UserError
+from rl.evidence import Evidence, read_evidence
 
 ROOT = Path(__file__).resolve().parents[1]
 BAND = 0.95

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from rl.artifacts import Evidence
 from rl.config import Measure
+from rl.evidence import Evidence
 
 
 def measure_values(evidence: Evidence, measure: Measure, arm: str) -> "pd.Series[float]":
@@ -18,7 +18,7 @@ def measure_values(evidence: Evidence, measure: Measure, arm: str) -> "pd.Series
     unit of that.
 
     Args:
-        evidence: from rl.artifacts.
+        evidence: from rl.evidence.
         measure: metric, steps, levels and reduction.
         arm: whose runs.
 

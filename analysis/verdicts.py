@@ -31,8 +31,8 @@ import pandas as pd
 from analysis import stats
 from analysis.measures import measure_values
 from analysis.stats import Sample
-from rl.artifacts import Evidence
 from rl.config import Claim, Claims, Difference, Equivalence, Exact, Interaction, Trend
+from rl.evidence import Evidence
 
 Outcome = Literal["reproduced", "contradicted", "inconclusive", "incomplete"]
 Directed = Difference | Trend | Interaction

@@ -9,9 +9,10 @@ config      an experiment, strict and frozen    metrics     every logged name an
 tasks       worlds: problems and their text     rewards     verifiers
 advantages, logprobs, losses, exact             pure tensor maths
 models      from-scratch decoders               rollout     samplers behind one protocol
-engine      the only user of DeepSpeed          artifacts   runs and evidence on disk
-trainers    short loops over the engine         studies     programs that measure
-runner      arms x seeds -> processes           cli         `rl run`, behind `make exp-NN`
+engine      the only user of DeepSpeed          artifacts   runs on disk
+evidence    what runs and commits tell          trainers    short loops over the engine
+studies     programs that measure               runner      arms x seeds -> processes
+cli         `rl run`, behind `make exp-NN`
 
 Each layer imports only from those before it; tests/test_layers.py holds it so.
 """

@@ -10,20 +10,9 @@ import pandas as pd
 import pytest
 
 from rl import artifacts
-from rl.artifacts import (
-    COLUMNS,
-    Evidence,
-    RunWriter,
-    promote,
-    read_evidence,
-    read_json,
-    read_lines,
-    read_runs,
-    run_directory,
-    run_status,
-    write_json,
-)
+from rl.artifacts import RunWriter, read_json, read_lines, run_directory, run_status, write_json
 from rl.errors import UserError
+from rl.evidence import COLUMNS, Evidence, promote, read_evidence, read_runs
 
 PLAN = {
     "experiment": "03-small",

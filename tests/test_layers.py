@@ -19,14 +19,14 @@ LAYERS = (
         *("tasks", "rewards", "config"),
     },
     {"models", "rollout", "engine", "artifacts"},
-    {"trainers"},
+    {"trainers", "evidence"},
     {"studies"},  # measure with what trainers are made of
     {"runner"},
     {"cli"},
 )
 RANK = {unit: rank for rank, units in enumerate(LAYERS) for unit in units}
 READS_CONFIG = {"trainers", "studies", "runner", "cli"}
-OPEN_TO_ANALYSIS = {"rl.artifacts", "rl.config", "rl.errors"}
+OPEN_TO_ANALYSIS = {"rl.artifacts", "rl.evidence", "rl.config", "rl.errors"}
 
 
 def imports(source: str) -> Iterator[str]:
@@ -173,7 +173,7 @@ def test_a_planted_breach_is_caught(tmp_path: Path, path: str, source: str, told
         ("rl/losses/policy.py", "import torch\nfrom rl.losses.aggregate import aggregate"),
         ("rl/engine.py", "import deepspeed\nfrom rl.errors import UserError"),
         ("rl/studies/weight.py", "from rl.config import RunConfig\nfrom rl.engine import Engine"),
-        ("analysis/claims.py", "from rl.config import Claim\nfrom rl.artifacts import Evidence"),
+        ("analysis/claims.py", "from rl.config import Claim\nfrom rl.evidence import Evidence"),
     ],
 )
 def test_what_is_allowed_passes(tmp_path: Path, path: str, source: str) -> None:

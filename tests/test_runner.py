@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from rl.artifacts import read_json, read_lines, read_runs, run_status
+from rl.artifacts import read_json, read_lines, run_status
 from rl.config import config_digest, load_experiment
 from rl.errors import UserError
+from rl.evidence import read_runs
 from rl.runner import progress, run_experiment, schedule
 from rl.runner.base_models import base_digest, base_directory, make_base_model
 from tests.places import Place, capture, git, kill_the_run_of, on_a_terminal

@@ -10,8 +10,8 @@ import pytest
 
 from analysis import figures, load, plots
 from analysis.claims import main as claims_main
-from rl.artifacts import COLUMNS, Evidence
 from rl.errors import UserError
+from rl.evidence import COLUMNS, Evidence
 
 
 def table(values: dict[tuple[str, int, int], float], metric: str = "eval/accuracy") -> Evidence:

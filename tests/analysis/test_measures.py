@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from analysis.measures import in_window, measure_values
-from rl.artifacts import COLUMNS, Evidence
 from rl.config import Measure
+from rl.evidence import COLUMNS, Evidence
 
 BY_LEVEL = "eval/accuracy_by_difficulty"
 

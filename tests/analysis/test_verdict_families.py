@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from analysis.verdicts import RULES, judge
-from rl.artifacts import COLUMNS, Evidence
 from rl.config import Claims
+from rl.evidence import COLUMNS, Evidence
 
 BY_LEVEL = {"metric": "eval/accuracy_by_difficulty", "steps": "last"}
 
