@@ -13,10 +13,10 @@ from typing import Any
 
 from analysis.table import experiment_result, readme_table, renewed, terminal
 from analysis.verdicts import Verdict, judge
-from rl.artifacts import read_json, write_json
 from rl.config import find_experiment, load_experiment, parse_overrides
 from rl.errors import UserError
 from rl.evidence import Evidence, promote, read_evidence, read_runs
+from rl.files import read_json, write_json
 
 EXPERIMENTS = Path("experiments")
 RUNS = Path("runs")

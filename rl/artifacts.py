@@ -1,61 +1,103 @@
 """Runs on disk: crash-safe logs in runs/. Local files are the truth.
 
 A run directory holds manifest.json (written at the start, replaced atomically at the end),
-metrics.jsonl and samples.jsonl (appended a line at a time).
+metrics.jsonl and samples.jsonl (appended a line at a time), and while the run goes on its last
+checkpoint, from which a killed run continues to the same numbers.
 """
 
 import json
 import os
 import shutil
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Any, Self
 
 from rl.errors import UserError
+from rl.files import CHECKPOINT_SECONDS, Checkpoints, LineLog, lock, read_json, write_json
 from rl.metrics import METRICS
 
 Values = Mapping[str, float | Mapping[float, float]]
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Replace `path` atomically: a reader sees the old file or the new one, whole."""
-    temporary = path.with_suffix(path.suffix + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(data, file, indent=1)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def read_json(path: Path) -> Any:
-    """Read one JSON file; a damaged one is named."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}: damaged ({error}); restore it or run again") from None
+LOGS = ("metrics.jsonl", "samples.jsonl")
+# A killed run goes on only where all of these are as they were; else it starts again.
+SAME = ("config_sha256", "base_model", "source_sha256", "versions", "machine")
+_STATE = "logs.json"
 
 
 class RunWriter:
     """Logs one run. Use as a context manager; `finish` marks the run complete."""
 
-    def __init__(self, directory: Path, manifest: dict[str, Any]) -> None:
-        """Start the log.
+    def __init__(
+        self,
+        directory: Path,
+        manifest: dict[str, Any],
+        *,
+        checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    ) -> None:
+        """Start the log, or take up that of a killed run of the same settings, code and machine.
+
+        Waits while another process writes here: a worker that outlives its parent by a step.
 
         Raises:
-            UserError: `directory` holds a complete run already.
+            UserError: `directory` holds a complete run already, or cannot be written.
         """
+        self._lock = lock(directory)
         if run_status(directory) == "complete":
             raise UserError(f"{directory}: holds a complete run; evidence is never overwritten")
-        if directory.exists():
-            shutil.rmtree(directory)
-        directory.mkdir(parents=True)
         self._directory = directory
-        self._manifest = {**manifest, "status": "running"}
+        self._checkpoints = Checkpoints(directory / "checkpoints", every_s=checkpoint_seconds)
+        self.checkpoint = self._checkpoint_to_go_on_from(manifest)
+        if self.checkpoint is None:
+            for path in directory.iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            self._manifest = {**manifest, "status": "running", "resumed": []}
+            bytes_, self._seconds_before = dict.fromkeys(LOGS, 0), 0.0
+        else:
+            state = read_json(self.checkpoint / _STATE)
+            old = read_json(directory / "manifest.json")
+            self._manifest = {**old, "resumed": [*old["resumed"], manifest["started"]]}
+            bytes_, self._seconds_before = state["bytes"], state["seconds"]
+        self._start = time.perf_counter()
         write_json(directory / "manifest.json", self._manifest)
-        self._metrics: TextIO = (directory / "metrics.jsonl").open("w", encoding="utf-8")
-        self._samples: TextIO = (directory / "samples.jsonl").open("w", encoding="utf-8")
+        self._metrics, self._samples = (
+            LineLog(directory / name, keep=bytes_[name]) for name in LOGS
+        )
+
+    def _checkpoint_to_go_on_from(self, manifest: dict[str, Any]) -> Path | None:
+        last = self._checkpoints.last()
+        if last is None or run_status(self._directory) != "running":
+            return None
+        old = read_json(self._directory / "manifest.json")
+        if any(old.get(key) != manifest.get(key) for key in SAME):
+            return None
+        sizes = read_json(last / _STATE)["bytes"]
+        paths = {self._directory / name: size for name, size in sizes.items()}
+        whole = all(path.exists() and path.stat().st_size >= paths[path] for path in paths)
+        return last if whole else None
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of work so far, those before a kill included up to its last checkpoint."""
+        return self._seconds_before + time.perf_counter() - self._start
+
+    def keep(self, step: int, save: Callable[[Path], None]) -> None:
+        """Make a checkpoint if the last one is old enough: `step` steps are done and logged.
+
+        `save` writes the trainer's state into the folder that it is given.
+        """
+        if not self._checkpoints.due():
+            return
+
+        def write(folder: Path) -> None:
+            save(folder)
+            logs = (self._metrics, self._samples)
+            for log in logs:
+                log.sync()
+            sizes = {log.path.name: log.bytes for log in logs}
+            write_json(folder / _STATE, {"bytes": sizes, "seconds": self.seconds})
+
+        self._checkpoints.keep(step, write)
 
     def log(self, step: int, values: Values) -> None:
         """Append one step's metrics; a value is a number, or a number a level.
@@ -74,20 +116,20 @@ class RunWriter:
             else value
             for name, value in values.items()
         }
-        _append(self._metrics, {"step": step, "values": plain})
+        self._metrics.append({"step": step, "values": plain})
 
     def sample(self, record: dict[str, Any]) -> None:
         """Append one sample completion, with the arm and seed of its run."""
         run = {"arm": self._manifest["arm"], "seed": self._manifest["seed"]}
-        _append(self._samples, {**run, **record})
+        self._samples.append({**run, **record})
 
     def finish(self, facts: dict[str, Any]) -> None:
         """Mark the run complete, with what is known only at its end."""
-        for file in (self._metrics, self._samples):
-            file.flush()
-            os.fsync(file.fileno())
+        self._metrics.sync()
+        self._samples.sync()
         self._manifest = {**self._manifest, **facts, "status": "complete"}
         write_json(self._directory / "manifest.json", self._manifest)
+        self._checkpoints.clear()
 
     def __enter__(self) -> Self:
         return self
@@ -100,11 +142,7 @@ class RunWriter:
     ) -> None:
         self._metrics.close()
         self._samples.close()
-
-
-def _append(file: TextIO, record: dict[str, Any]) -> None:
-    file.write(json.dumps(record) + "\n")
-    file.flush()
+        os.close(self._lock)
 
 
 def run_status(directory: Path) -> str:

@@ -1,12 +1,14 @@
 """`rl run`: the command behind `make exp-NN`."""
 
 import argparse
+import math
 import os
 import sys
 from pathlib import Path
 
 from rl.config import find_experiment, load_experiment, parse_overrides
 from rl.errors import UserError
+from rl.files import CHECKPOINT_SECONDS
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,6 +35,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--jobs", default="", help="processes; one a core if empty")
     run.add_argument("--set", default="", help="path=value overrides, separated by spaces")
     run.add_argument("--fresh", action="store_true", help="set complete runs aside, start anew")
+    run.add_argument(
+        "--checkpoint-seconds",
+        default=str(CHECKPOINT_SECONDS),
+        help="between two checkpoints of a run; 0 makes one every step",
+    )
     run.add_argument("--runs", type=Path, default=Path("runs"))
     return parser
 
@@ -49,6 +56,7 @@ def _run(options: argparse.Namespace) -> int:
         seeds=[_integer("SEEDS", word) for word in _words(options.seeds)] or None,
         jobs=_integer("JOBS", options.jobs) if options.jobs else os.cpu_count() or 1,
         fresh=options.fresh,
+        checkpoint_seconds=_seconds(options.checkpoint_seconds),
     )
     return 0 if done else 1
 
@@ -62,6 +70,16 @@ def _integer(name: str, text: str) -> int:
         return int(text)
     except ValueError:
         raise UserError(f"{name}: expected a whole number, got {text!r}") from None
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < math.inf:
+        raise UserError(f"--checkpoint-seconds: expected a number from 0 up, got {text!r}")
+    return value
 
 
 if __name__ == "__main__":

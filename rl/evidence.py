@@ -12,15 +12,9 @@ from typing import Any
 
 import pandas as pd
 
-from rl.artifacts import (
-    read_json,
-    read_lines,
-    run_directory,
-    run_status,
-    whole_lines,
-    write_json,
-)
+from rl.artifacts import read_lines, run_directory, run_status, whole_lines
 from rl.errors import UserError
+from rl.files import read_json, write_json
 
 COLUMNS = ["arm", "seed", "step", "metric", "level", "value"]
 

@@ -5,9 +5,12 @@ import pty
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 from rl.config import Experiment, load_experiment
 
@@ -101,3 +104,26 @@ class capture:  # noqa: N801 - used as a function
 
     def flush(self) -> None:
         pass
+
+
+def in_a_small_place(options: str, command: list[str]) -> tuple[Path, str]:
+    """Run `command PLACE` where PLACE is a small file system of its own, mounted with `options`.
+
+    Returns:
+        The place, which is gone again, and all that the command wrote.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder).resolve()
+        mount = 'mount -t tmpfs -o "$0" tmpfs "$1" && place=$1 && shift && exec "$@" "$place"'
+        alone = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
+        if subprocess.run([*alone, "true"], check=False, capture_output=True).returncode:
+            pytest.skip("this machine does not let a process mount a file system of its own")
+        done = subprocess.run(
+            [*alone, "bash", "-c", mount, options, str(place), *command],
+            cwd=ROOT,
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        return place, done.stdout

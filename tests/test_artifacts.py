@@ -9,10 +9,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from rl import artifacts
-from rl.artifacts import RunWriter, read_json, read_lines, run_directory, run_status, write_json
+from rl import files
+from rl.artifacts import RunWriter, read_lines, run_directory, run_status
 from rl.errors import UserError
 from rl.evidence import COLUMNS, Evidence, promote, read_evidence, read_runs
+from rl.files import read_json, write_json
 
 PLAN = {
     "experiment": "03-small",
@@ -85,7 +86,7 @@ def test_a_run_reads_back(tmp_path: Path) -> None:
     assert bits(levels["value"]) == bits(pd.Series([x for v in VALUES for x in (v, -v)]))
     sample = {"step": 0, "problem_id": 4, "text": "2→4 \n"}
     assert evidence.samples[-1] == {"arm": "none", "seed": 1, **sample}
-    ended = {"status": "complete", "seconds": 1.5, "tokens": 7}
+    ended = {"status": "complete", "resumed": [], "seconds": 1.5, "tokens": 7}
     assert evidence.manifests[-1] == {**manifest("none", 1), **ended}
     assert evidence.missing() == []
 
@@ -194,8 +195,8 @@ def test_json_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     def lights_out(_: int) -> None:
         raise OSError("lights out")
 
-    monkeypatch.setattr(artifacts.os, "fsync", lights_out)
-    with pytest.raises(OSError, match="lights out"):
+    monkeypatch.setattr(files.os, "fsync", lights_out)
+    with pytest.raises(UserError, match=r"plan.json.tmp: cannot be written \(lights out\)"):
         write_json(path, {"a": 2})
     assert read_json(path) == {"a": 1}
     monkeypatch.undo()

@@ -16,7 +16,7 @@ LAYERS = (
     {"types", "errors", "metrics"},
     {
         *("seeding", "advantages", "kl", "logprobs", "losses", "exact"),
-        *("tasks", "rewards", "config"),
+        *("tasks", "rewards", "config", "files"),
     },
     {"models", "rollout", "engine", "artifacts"},
     {"trainers", "evidence"},
@@ -26,7 +26,7 @@ LAYERS = (
 )
 RANK = {unit: rank for rank, units in enumerate(LAYERS) for unit in units}
 READS_CONFIG = {"trainers", "studies", "runner", "cli"}
-OPEN_TO_ANALYSIS = {"rl.artifacts", "rl.evidence", "rl.config", "rl.errors"}
+OPEN_TO_ANALYSIS = {"rl.artifacts", "rl.evidence", "rl.config", "rl.errors", "rl.files"}
 
 
 def imports(source: str) -> Iterator[str]:

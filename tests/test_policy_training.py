@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from rl.artifacts import RunWriter, read_lines
+from rl.files import Checkpoints
 from rl.models import Decoder, Tokenizer
 from rl.studies import gradient_weight
 from rl.studies.gradient_weight import measure_gradient_weight
@@ -45,7 +46,7 @@ Program = Callable[..., int]
 
 
 @pytest.fixture(scope="module")
-def base() -> Decoder:
+def base(tmp_path_factory: pytest.TempPathFactory) -> Decoder:
     """Trained by the real thing, in about two seconds."""
     losses: list[float] = []
     config = run_config(WORLD)
@@ -54,6 +55,7 @@ def base() -> Decoder:
         task=TASK,
         tokenizer=TOKENS,
         engine_config=config.engine,
+        checkpoints=Checkpoints(tmp_path_factory.mktemp("base")),
         report=lambda _, loss: losses.append(loss),
     )
     assert len(losses) == 120

@@ -7,16 +7,16 @@ import shutil
 import signal
 import socket
 import threading
-import time
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-from rl.artifacts import read_json, read_lines, run_status
+from rl.artifacts import read_lines, run_status
 from rl.config import config_digest, load_experiment
 from rl.errors import UserError
 from rl.evidence import read_runs
+from rl.files import read_json
 from rl.runner import progress, run_experiment, schedule
 from rl.runner.base_models import base_digest, base_directory, make_base_model
 from tests.places import Place, capture, git, kill_the_run_of, on_a_terminal
@@ -154,7 +154,6 @@ def test_second_call_does_nothing(
 ) -> None:
     monkeypatch.setattr(schedule, "_Worker", refuse)
     before = {run: untouched(run) for run in runs_of(first, 0, 1)}
-    start = time.monotonic()
     assert run_experiment(
         first.experiment(),
         runs=first.runs,
@@ -163,7 +162,6 @@ def test_second_call_does_nothing(
         jobs=2,
         fresh=False,
     )
-    assert time.monotonic() - start < 5
     assert {run: untouched(run) for run in runs_of(first, 0, 1)} == before
     assert "4 runs asked for, 4 complete already" in capsys.readouterr().out
 
@@ -216,8 +214,9 @@ def test_failed_runs_are_told_with_their_logs_end_and_harm_no_other(second: Plac
         assert re.search(rf"^{arm} seed 0: FAILED at step \d+", second.said, re.MULTILINE)
     report = second.said[second.said.index("\nfailed: ") :]
     boom, victim = sorted(report.split("\nfailed: ")[1:])
-    assert boom.startswith("boom seed 0: its process ended with exit code 1\n")
-    assert "FloatingPointError: gradient norm is nan; lower optim.lr" in boom
+    told = "FloatingPointError: gradient norm is nan; lower optim.lr or clip gradients\n"
+    assert boom.startswith(f"boom seed 0: {told}")
+    assert boom.count(told) == 2  # and in its log
     assert len(boom.splitlines()) <= 1 + schedule.LOG_TAIL
     assert victim.startswith(f"victim seed 0: its process ended with exit code {-signal.SIGKILL}\n")
     assert (second.label / "logs" / "boom-seed-0.txt").read_text().count("Traceback") >= 1

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from rl.config import RunConfig
+from rl.files import CHECKPOINT_SECONDS, Checkpoints, lock, named
 
 SOURCES = (
     *("seeding.py", "logprobs.py", "losses", "tasks", "models", "engine.py"),
@@ -21,7 +22,7 @@ def base_digest(config: RunConfig) -> str:
     """Hash of the settings, the code (comments and layout apart) and the libraries."""
     digest = hashlib.sha256()
     settings = {
-        "modulus": config.task.modulus,
+        "task": [config.task.name, config.task.modulus],
         "base": config.base.model_dump(),
         "precision": config.engine.precision,
         "micro_batch_size": config.engine.micro_batch_size,
@@ -53,30 +54,44 @@ def base_directory(cache: Path, config: RunConfig) -> Path:
     return cache / base_digest(config)
 
 
-def make_base_model(cache: Path, config: RunConfig, report: Callable[[int, float], None]) -> Path:
+def make_base_model(
+    cache: Path,
+    config: RunConfig,
+    report: Callable[[int, float], None],
+    *,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+) -> Path:
     """The folder of the base model, trained now if it is not there. It appears whole or not.
 
-    `report` gets (steps done, loss).
+    A second process that wants the same one waits for the first. Training that was killed goes on
+    from its last checkpoint. `report` gets (steps done, loss).
     """
     from rl.models import save_decoder  # seconds of imports, which a look into the cache saves
-    from rl.tasks import ChainSum
-    from rl.trainers.parts import make_tokenizer
+    from rl.trainers.parts import make_task, make_tokenizer
     from rl.trainers.supervised import train_base
 
     target = base_directory(cache, config)
     if target.exists():
         return target
-    task = ChainSum(modulus=config.task.modulus, digits=config.base.digits)
-    tokenizer = make_tokenizer(task)
-    model = train_base(
-        config.base,
-        task=task,
-        tokenizer=tokenizer,
-        engine_config=config.engine,
-        report=lambda step, loss: report(step + 1, loss),
-    )
-    partial = cache / f"{target.name}.{os.getpid()}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    save_decoder(model, tokenizer, partial)
-    partial.rename(target)
-    return target
+    making = cache / f"{target.name}.making"
+    held = lock(making)
+    try:
+        if target.exists():  # made while this process waited
+            return target
+        task = make_task(config.task.model_copy(update={"digits": config.base.digits}))
+        tokenizer = make_tokenizer(task)
+        model = train_base(
+            config.base,
+            task=task,
+            tokenizer=tokenizer,
+            engine_config=config.engine,
+            checkpoints=Checkpoints(making / "checkpoints", every_s=checkpoint_seconds),
+            report=report,
+        )
+        with named(making):
+            save_decoder(model, tokenizer, making / "model")
+            (making / "model").rename(target)
+        shutil.rmtree(making)
+        return target
+    finally:
+        os.close(held)

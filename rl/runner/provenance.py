@@ -1,5 +1,6 @@
 """What ran, on what: commit, versions, machine. Facts for the manifest of a run."""
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -7,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+PACKAGE = Path(__file__).parent.parent
 PACKAGES = ("torch", "transformers", "deepspeed", "numpy", "tokenizers", "scipy", "statsmodels")
 
 
@@ -41,13 +43,18 @@ def _cpu_model() -> str:
 
 
 def source_state() -> dict[str, Any]:
-    """Commit of the working tree and whether it is unchanged; `None`, False outside git."""
+    """Commit of the working tree, whether it is unchanged (`None`, False outside git), and a hash
+    of the code itself."""
+    code = hashlib.sha256()
+    for file in sorted(PACKAGE.rglob("*.py")):
+        code.update(f"{file.relative_to(PACKAGE)}\n".encode() + file.read_bytes())
+    facts = {"source_sha256": code.hexdigest()}
     try:
         commit = _git("rev-parse", "HEAD")
         changes = _git("status", "--porcelain")
     except (OSError, subprocess.CalledProcessError):
-        return {"commit": None, "clean_tree": False}
-    return {"commit": commit, "clean_tree": changes == ""}
+        return {"commit": None, "clean_tree": False, **facts}
+    return {"commit": commit, "clean_tree": changes == "", **facts}
 
 
 def _git(*arguments: str) -> str:

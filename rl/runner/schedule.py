@@ -2,15 +2,16 @@
 
 import os
 from collections import deque
+from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
 
-from rl.artifacts import read_json, run_directory, run_status, write_json
-from rl.config import Experiment, RunSpec, config_digest
+from rl.artifacts import run_directory, run_status
+from rl.config import Experiment, RunConfig, RunSpec, config_digest
 from rl.errors import UserError
+from rl.files import CHECKPOINT_SECONDS, lock, named, read_json, write_json
 from rl.runner.base_models import base_directory
 from rl.runner.progress import Progress
 from rl.runner.provenance import source_state
@@ -28,27 +29,49 @@ def run_experiment(
     seeds: list[int] | None,
     jobs: int,
     fresh: bool,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> bool:
     """Run what is asked for and not yet done; True if every run ended well.
 
+    A run that was killed goes on from its last checkpoint, to the numbers it would have had.
+
     Raises:
-        UserError: bad selection, or runs of other settings are in the way.
+        UserError: bad selection, runs of other settings are in the way, or another process is at
+            work on the same runs.
     """
     if jobs < 1:
         raise UserError(f"JOBS: expected 1 or more processes, got {jobs}")
     specs = experiment.select(arms, seeds)
     root = runs / experiment.name / experiment.label
+    busy = f"{root}: another process runs this experiment; wait for it or stop it first"
+    held = lock(root, busy=busy)
+    if fresh and (root / "plan.json").exists():
+        print(f"{root}: the older runs are kept in {_set_aside(root)}")
+        os.close(held)
+        held = lock(root, busy=busy)
+    try:
+        return _run(experiment, specs, root, runs / "base-models", jobs, checkpoint_seconds)
+    finally:
+        os.close(held)
+
+
+def _run(
+    experiment: Experiment,
+    specs: list[RunSpec],
+    root: Path,
+    cache: Path,
+    jobs: int,
+    checkpoint_seconds: float,
+) -> bool:
     directories = [run_directory(root, spec.arm, spec.seed) for spec in specs]
-    if fresh or any(run_status(directory) != "complete" for directory in directories):
+    if any(run_status(directory) != "complete" for directory in directories):
         _check_data(specs)
-    if fresh:
-        _set_aside(root)
     # Of all that is planned: the plan speaks for every run that lies under it.
     done = {(s.arm, s.seed) for s in experiment.select(None, None) if _done(root, s)}
     _write_plan(root, experiment)
     todo = [spec for spec in specs if (spec.arm, spec.seed) not in done]
-    cache = runs / "base-models"
-    cache.mkdir(parents=True, exist_ok=True)
+    with named(cache):
+        cache.mkdir(parents=True, exist_ok=True)
     facts = {
         "experiment": experiment.name,
         "profile": experiment.profile,
@@ -58,10 +81,13 @@ def run_experiment(
     }
     progress = Progress(experiment, done=len(specs) - len(todo), total=len(specs))
     with progress:
-        bases = _missing_bases(todo, root, cache, facts)
+        bases = [
+            Job(RunSpec("", 0, config), root, cache, facts, checkpoint_seconds)
+            for config in _missing_bases(todo, cache)
+        ]
         failed = _work_through(bases, jobs=1, progress=progress)
         if not failed:
-            queue = [Job(spec, root, cache, facts) for spec in todo]
+            queue = [Job(spec, root, cache, facts, checkpoint_seconds) for spec in todo]
             failed = _work_through(queue, jobs=jobs, progress=progress)
     for job, why in failed:
         print(f"\nfailed: {job.name}: {why}")
@@ -73,10 +99,10 @@ def run_experiment(
 
 def _check_data(specs: list[RunSpec]) -> None:
     """Every held-out set that the runs will ask for has problems, before anything is trained."""
-    from rl.tasks import ChainSum  # seconds of imports, which a call with nothing to do saves
+    from rl.tasks import TASKS  # seconds of imports, which a call with nothing to do saves
 
     for config in {spec.arm: spec.config for spec in specs}.values():
-        task = ChainSum(modulus=config.task.modulus, digits=config.task.digits)
+        task = TASKS[config.task.name](modulus=config.task.modulus, digits=config.task.digits)
         task.heldout_problems(config.eval.problems_per_difficulty, config.eval.seed)
 
 
@@ -108,25 +134,18 @@ def _done(root: Path, spec: RunSpec) -> bool:
     return True
 
 
-def _set_aside(root: Path) -> None:
+def _set_aside(root: Path) -> Path:
     """Old runs are kept, under the first free number."""
-    if not root.exists():
-        return
     number = 1
     while (aside := root.with_name(f"{root.name}.old-{number}")).exists():
         number += 1
     root.rename(aside)
+    return aside
 
 
-def _missing_bases(
-    todo: list[RunSpec], root: Path, cache: Path, facts: dict[str, Any]
-) -> list[Job]:
-    missing = {base_directory(cache, spec.config): spec.config for spec in todo}
-    return [
-        Job(RunSpec("", 0, config), root, cache, facts)
-        for directory, config in missing.items()
-        if not directory.exists()
-    ]
+def _missing_bases(todo: list[RunSpec], cache: Path) -> list[RunConfig]:
+    wanted = {base_directory(cache, spec.config): spec.config for spec in todo}
+    return [config for directory, config in wanted.items() if not directory.exists()]
 
 
 class _Worker:
@@ -145,24 +164,25 @@ class _Worker:
         """Hand over the next job."""
         self.job = job
         self._progress.start(job.name, job.steps)
-        self.connection.send(job)
+        with suppress(BrokenPipeError):  # it has just died, which `hear` will tell
+            self.connection.send(job)
 
     def hear(self) -> tuple[str, str]:
-        """The next message: `step`, `done`, or `died` with the reason."""
+        """The next message: `step`, `done`, or `failed` with the reason."""
         try:
             kind, *rest = self.connection.recv()
         except (EOFError, ConnectionResetError):
             self.process.join()
-            return "died", f"its process ended with exit code {self.process.exitcode}"
+            return "failed", f"its process ended with exit code {self.process.exitcode}"
         if kind == "step":
             self._progress.step(self.job.name, *rest)
-        return kind, ""
+        return kind, rest[0] if kind == "failed" else ""
 
     def dismiss(self) -> None:
         """No more jobs."""
-        if self.process.is_alive():
+        with suppress(BrokenPipeError):  # it has ended by itself
             self.connection.send(None)
-            self.process.join()
+        self.process.join()
         self.connection.close()
 
 
@@ -176,20 +196,25 @@ def _work_through(todo: list[Job], *, jobs: int, progress: Progress) -> list[tup
     for name in THREAD_VARIABLES:  # read by native libraries when a worker starts
         os.environ[name] = "1"
     workers = [_Worker(queue.popleft(), progress) for _ in range(min(jobs, len(queue)))]
-    while workers:
-        ready = wait([worker.connection for worker in workers])
-        for worker in [worker for worker in workers if worker.connection in ready]:
-            kind, why = worker.hear()
-            if kind == "step":
-                continue
-            progress.finish(worker.job.name, ok=kind == "done")
-            if kind == "done" and queue:
-                worker.give(queue.popleft())
-                continue
-            worker.dismiss()
-            workers.remove(worker)
-            if kind == "died":
-                failed.append((worker.job, why))
-                if queue:
-                    workers.append(_Worker(queue.popleft(), progress))
+    try:
+        while workers:
+            ready = wait([worker.connection for worker in workers])
+            for worker in [worker for worker in workers if worker.connection in ready]:
+                kind, why = worker.hear()
+                if kind == "step":
+                    continue
+                progress.finish(worker.job.name, ok=kind == "done")
+                if kind == "done" and queue:
+                    worker.give(queue.popleft())
+                    continue
+                worker.dismiss()
+                workers.remove(worker)
+                if kind == "failed":
+                    failed.append((worker.job, why))
+                    if queue:
+                        workers.append(_Worker(queue.popleft(), progress))
+    finally:  # after Ctrl-C: their runs go on from their checkpoints another time
+        for worker in workers:
+            worker.process.kill()
+            worker.process.join()
     return failed

@@ -1,6 +1,7 @@
 """A worker process: takes one job after another, so that imports are paid for once."""
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -11,6 +12,8 @@ from typing import Any
 
 from rl.artifacts import RunWriter, run_directory
 from rl.config import RunSpec, config_digest
+from rl.errors import UserError
+from rl.files import named
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,7 @@ class Job:
     root: Path
     cache: Path
     facts: dict[str, Any]
+    checkpoint_seconds: float
 
     @property
     def name(self) -> str:
@@ -39,14 +43,24 @@ class Job:
 
 
 def work(connection: Connection) -> None:
-    """Serve jobs until told to stop. Messages: (`step`, done, value) and (`done`,).
+    """Serve jobs until told to stop. Messages: (`step`, done, value), (`done`,), (`failed`, why).
 
-    A job that raises ends the process; its traceback is the end of the job's log.
+    A job that raises ends the process; its traceback is the end of the job's log. Ctrl-C is for
+    the parent, which stops its workers.
     """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     while (job := connection.recv()) is not None:
-        job.log_file.parent.mkdir(parents=True, exist_ok=True)
-        restore = _send_output_to(job.log_file)
-        _do(job, lambda step, value: connection.send(("step", step, value)))
+        try:
+            with named(job.log_file):
+                job.log_file.parent.mkdir(parents=True, exist_ok=True)
+                restore = _send_output_to(job.log_file)
+            _do(job, lambda step, value: connection.send(("step", step, value)))
+        except BrokenPipeError:  # the parent was killed: leave what is logged to its successor
+            return
+        except BaseException as error:
+            why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            connection.send(("failed", why))
+            raise
         restore()
         connection.send(("done",))
 
@@ -81,7 +95,7 @@ def _do(job: Job, report: Callable[[int, float], None]) -> None:
     torch.set_num_threads(1)  # another number of threads sums in another order
     spec = job.spec
     if not spec.arm:
-        make_base_model(job.cache, spec.config, report)
+        make_base_model(job.cache, spec.config, report, checkpoint_seconds=job.checkpoint_seconds)
         return
     base = base_directory(job.cache, spec.config)
     manifest = {
@@ -95,8 +109,8 @@ def _do(job: Job, report: Callable[[int, float], None]) -> None:
         "machine": machine(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-    start = time.perf_counter()
-    with RunWriter(run_directory(job.root, spec.arm, spec.seed), manifest) as log:
+    directory = run_directory(job.root, spec.arm, spec.seed)
+    with RunWriter(directory, manifest, checkpoint_seconds=job.checkpoint_seconds) as log:
         program = _programs()[spec.config.program]
         tokens = program(
             spec.config,
@@ -105,7 +119,7 @@ def _do(job: Job, report: Callable[[int, float], None]) -> None:
             log=log,
             report=report,
         )
-        seconds = time.perf_counter() - start
+        seconds = log.seconds
         log.finish({"seconds": seconds, "tokens": tokens, "tokens_per_s": tokens / seconds})
 
 

@@ -4,6 +4,8 @@ problems -> rollouts -> rewards -> advantages -> updates -> weights to the sampl
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +30,9 @@ def train_policy(
 ) -> int:
     """Train `model` by `config`, log every step, and return the number of tokens sampled.
 
+    Goes on from the log's checkpoint where there is one: every random number is named by what it
+    is for, so that weights, optimiser, running mean and step are all the state there is.
+
     Training metrics of step k are of the batch before its update, evaluations likewise; the last
     evaluation, logged at step `config.steps`, is of the trained model.
     """
@@ -42,9 +47,14 @@ def train_policy(
     sampler = make_sampler(model, tokenizer)
     heldout = task.heldout_problems(config.eval.problems_per_difficulty, config.eval.seed)
     running = RunningMean()
-    tokens = 0
+    first, tokens = 0, 0
+    if log.checkpoint is not None:
+        state = engine.load(log.checkpoint)
+        sampler.load_weights(model.state_dict())
+        running = RunningMean(**state["running"])
+        first, tokens = state["step"], state["tokens"]
 
-    for step in range(config.steps):
+    for step in range(first, config.steps):
         if step % config.eval.every == 0:
             tokens += evaluate(config, heldout, task, tokenizer, sampler, log, seed, step)
 
@@ -85,6 +95,8 @@ def train_policy(
             },
         )
         tokens += int(batch.response_BT.sum())
+        state = {"step": step + 1, "tokens": tokens, "running": asdict(running)}
+        log.keep(step + 1, partial(engine.save, state=state))
         report(step + 1, float(rewards_PG.mean()) / config.reward.scale)
 
     tokens += evaluate(config, heldout, task, tokenizer, sampler, log, seed, config.steps)

@@ -1,6 +1,7 @@
 """Supervised training: next-token cross-entropy on worked text. Makes the base models."""
 
 from collections.abc import Callable
+from functools import partial
 from random import Random
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from rl.config import BaseConfig, EngineConfig
 from rl.engine import Engine
+from rl.files import Checkpoints
 from rl.logprobs import token_logps
 from rl.losses import aggregate
 from rl.models import Decoder, Tokenizer, new_decoder
@@ -22,21 +24,29 @@ def train_base(
     task: ChainSum,
     tokenizer: Tokenizer,
     engine_config: EngineConfig,
+    checkpoints: Checkpoints,
     report: Callable[[int, float], None],
 ) -> Decoder:
-    """A base model from random weights and generated text; `report` gets (step, loss)."""
+    """A base model from random weights and generated text; `report` gets (steps done, loss).
+
+    Goes on from the last checkpoint where there is one.
+    """
     model = new_decoder(
         tokenizer, **config.model.model_dump(), seed=derive("base-weights", config.seed)
     )
     engine = make_engine(model, config.optim, engine_config, config.steps)
-    for step in range(config.steps):
+    last = checkpoints.last()
+    first = engine.load(last)["step"] if last else 0
+    for step in range(first, config.steps):
         texts = demonstrations(config, task, step)
         tokens = [
             (tokenizer.encode(prompt), (*tokenizer.encode(text), tokenizer.eos_id))
             for prompt, text in texts
         ]
         loss = supervised_update(engine, tokens, engine_config.micro_batch_size, tokenizer.pad_id)
-        report(step, loss)
+        if checkpoints.due():
+            checkpoints.keep(step + 1, partial(engine.save, state={"step": step + 1}))
+        report(step + 1, loss)
     engine.close()
     return model
 
