@@ -44,6 +44,12 @@ METRICS: dict[str, Metric] = {
     "eval/accuracy": Metric("policy", "share of right responses on held-out prompts"),
     "eval/accuracy_by_difficulty": Metric("policy", "the same, by difficulty", "difficulty"),
     "eval/response_tokens": Metric("policy", "mean response length in tokens, EOS included"),
+    "eval/response_tokens_correct": Metric(
+        "policy", "the same, of right responses; not logged where there are none"
+    ),
+    "eval/response_tokens_incorrect": Metric(
+        "policy", "the same, of wrong responses; not logged where there are none"
+    ),
     "eval/truncated": Metric("policy", "share of responses stopped by max_new_tokens"),
     # The gradient-weight study: one measurement at the base model, step 0.
     "weight/p": Metric(

@@ -273,3 +273,20 @@ def test_sampling_leaves_weights_and_the_global_generator_alone() -> None:
     assert torch.equal(torch.random.get_rng_state(), state)
     assert all(torch.equal(before[name], w) for name, w in model.state_dict().items())
     assert all(math.isfinite(logp) and logp <= 0 for c in completions for logp in c.logps)
+
+
+def test_ignoring_eos_gives_every_row_all_its_tokens() -> None:
+    model = decoder(seed=3)
+    ended = sampled(model, REQUESTS)
+    full = sampler(model).generate(REQUESTS, temperature=1.0, max_new_tokens=LIMIT, ignore_eos=True)
+    assert {len(c.token_ids) for c in full} == {len(c.logps) for c in full} == {LIMIT}
+    assert {c.finish_reason for c in full} == {"stop", "length"}
+    for short, long in zip(ended, full, strict=True):
+        assert long.token_ids[: len(short.token_ids)] == short.token_ids
+        assert long.finish_reason == short.finish_reason
+        assert long.logps[: len(short.logps)] == pytest.approx(short.logps, abs=1e-5)
+    teacher_logps = [
+        teacher(model, request, c, 1.0) for request, c in zip(REQUESTS, full, strict=True)
+    ]
+    for c, logps in zip(full, teacher_logps, strict=True):
+        assert list(c.logps) == pytest.approx(logps.tolist(), abs=1e-4)  # after EOS as well

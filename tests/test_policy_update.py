@@ -338,3 +338,33 @@ def test_policy_log_probs_are_aligned_with_the_tokens() -> None:
         with torch.no_grad():
             expected = token_logps(forward_logits(model, row), row, temperature=1.0)[0]
         assert torch.allclose(logps[i, : len(expected)], expected, atol=5e-6)
+
+
+def test_aggregates_are_one_where_all_responses_have_the_full_length() -> None:
+    """16 responses of 8 tokens, max_new_tokens 8: every denominator is a power of two, so that the
+    gradients are equal to the last bit; at uneven lengths they are not."""
+    model = decoder()
+    sampler = LocalSampler(model, eos_id=TOKENS.eos_id, pad_id=TOKENS.pad_id, max_rows=64)
+    prompts = [TOKENS.encode(["01=", "212=", "2="][i % 3]) for i in range(16)]
+    rollouts: dict[bool, list[Rollout]] = {}
+    for full in (True, False):
+        completions = sampler.generate(
+            [Request(prompt, seed=50 + i) for i, prompt in enumerate(prompts)],
+            temperature=1.0,
+            max_new_tokens=8,
+            ignore_eos=full,
+        )
+        rollouts[full] = [
+            Rollout(Problem(0, "", "", 0), i, prompt, completion, "")
+            for i, (prompt, completion) in enumerate(zip(prompts, completions, strict=True))
+        ]
+    advantages = torch.tensor([Random(i).uniform(-1, 1) for i in range(16)], dtype=torch.float64)
+    for full, found in rollouts.items():
+        batch = collate(found, advantages, TOKENS.pad_id)
+        first, *others = (
+            updated(batch, {"loss.aggregate": mode, "rollout.max_new_tokens": 8}) for mode in MODES
+        )
+        for gradients, weights, metrics in others:
+            assert torch.equal(gradients[0], first[0][0]) is full
+            assert torch.equal(weights, first[1]) is full
+            assert (metrics["train/grad_norm"] == first[2]["train/grad_norm"]) is full

@@ -44,7 +44,13 @@ RUN: dict[str, Any] = {
         "optim": OPTIM,
     },
     "steps": 2,
-    "rollout": {"prompts": 4, "group_size": 4, "temperature": 1.0, "max_new_tokens": 10},
+    "rollout": {
+        "prompts": 4,
+        "group_size": 4,
+        "temperature": 1.0,
+        "max_new_tokens": 10,
+        "ignore_eos": False,
+    },
     "reward": {"name": "answer", "scale": 1.0},
     "advantage": {"baseline": "group_mean", "scale": "none", "ddof": 1, "eps": 1e-4},
     "loss": {

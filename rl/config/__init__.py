@@ -20,7 +20,6 @@ from rl.config.experiment import (
 from rl.config.run import (
     AdvantageConfig,
     BaseConfig,
-    ChainSumConfig,
     DecoderConfig,
     EngineConfig,
     EvalConfig,
@@ -30,6 +29,7 @@ from rl.config.run import (
     RewardConfig,
     RolloutConfig,
     RunConfig,
+    TaskConfig,
     TextConfig,
 )
 from rl.config.schema import parse_overrides, parse_value
@@ -37,7 +37,6 @@ from rl.config.schema import parse_overrides, parse_value
 __all__ = [
     "AdvantageConfig",
     "BaseConfig",
-    "ChainSumConfig",
     "Claim",
     "Claims",
     "DecoderConfig",
@@ -56,6 +55,7 @@ __all__ = [
     "RolloutConfig",
     "RunConfig",
     "RunSpec",
+    "TaskConfig",
     "TextConfig",
     "Trend",
     "config_digest",

@@ -38,10 +38,11 @@ class DecoderConfig(Strict):
         return self
 
 
-class ChainSumConfig(Strict):
-    """Chains of sums modulo `modulus`: prompts of several digits, worked step by step."""
+class TaskConfig(Strict):
+    """Sums modulo `modulus` of several digits, worked step by step: `chain_sum` works first and
+    then answers, `answer_first` the other way round."""
 
-    name: Literal["chain_sum"]
+    name: Literal["chain_sum", "answer_first"]
     modulus: Annotated[int, Field(ge=2, le=10)]
     digits: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 
@@ -53,8 +54,8 @@ class ChainSumConfig(Strict):
 
 
 class TextConfig(Strict):
-    """Pretraining text. `solved` maps a prompt's digits to the share of texts without a wrong
-    step; `filler` is the chance of one more filler token at each gap (geometric)."""
+    """Pretraining text. `solved` maps a prompt's digits to the share of texts that are right
+    throughout; `filler` is the chance of one more filler token at each gap (geometric)."""
 
     solved: Annotated[dict[str, Fraction], Field(min_length=1)]
     filler: Annotated[float, Field(ge=0, lt=1)]
@@ -95,12 +96,14 @@ class BaseConfig(Strict):
 
 
 class RolloutConfig(Strict):
-    """`prompts` P and `group_size` G: one step samples B = P*G responses."""
+    """`prompts` P and `group_size` G: one step samples B = P*G responses. With `ignore_eos` each
+    has max_new_tokens tokens, and its text ends at the first EOS."""
 
     prompts: PositiveInt
     group_size: PositiveInt
     temperature: PositiveFloat
     max_new_tokens: PositiveInt
+    ignore_eos: bool
 
 
 class RewardConfig(Strict):
@@ -169,7 +172,7 @@ class RunConfig(Strict):
     """Everything that one run needs."""
 
     program: Literal["policy", "gradient_weight"]
-    task: ChainSumConfig
+    task: TaskConfig
     base: BaseConfig
     steps: PositiveInt
     rollout: RolloutConfig
@@ -223,11 +226,11 @@ class RunConfig(Strict):
 
     def _one_right_response(self) -> None:
         """What rl.studies.gradient_weight takes for granted."""
-        if self.reward.name != "solution" or self.base.text.filler != 0:
+        if self.reward.name != "solution" or self.base.text.filler != 0 or self.rollout.ignore_eos:
             raise ValueError(
                 "program gradient_weight: a problem must have one right response; expected "
-                f"reward.name solution and base.text.filler 0, got {self.reward.name} and "
-                f"{self.base.text.filler}"
+                "reward.name solution, base.text.filler 0 and rollout.ignore_eos false, got "
+                f"{self.reward.name}, {self.base.text.filler} and {self.rollout.ignore_eos}"
             )
         within_group = self.advantage.baseline in ("none", "group_mean", "leave_one_out")
         if not within_group or self.advantage.scale == "batch_std":

@@ -36,7 +36,12 @@ class LocalSampler:
             self._model.load_state_dict(dict(state))
 
     def generate(
-        self, requests: Sequence[Request], *, temperature: float, max_new_tokens: int
+        self,
+        requests: Sequence[Request],
+        *,
+        temperature: float,
+        max_new_tokens: int,
+        ignore_eos: bool = False,
     ) -> list[Completion]:
         """One completion a request, in their order.
 
@@ -44,6 +49,8 @@ class LocalSampler:
             requests: prompts (token ids, at least one) and seeds.
             temperature: logits are divided by it; log-probs are under the result.
             max_new_tokens: a row that has not sampled EOS by then ends with reason `length`.
+            ignore_eos: EOS is a token like any other, so that every row gets max_new_tokens; the
+                reason still says `stop` where it was sampled.
         """
         order = sorted(range(len(requests)), key=lambda i: len(requests[i].prompt_ids))
         found: dict[int, Completion] = {}
@@ -52,14 +59,18 @@ class LocalSampler:
             rows = order[start : start + self._max_rows]
             chunk = [requests[i] for i in rows]
             for i, completion in zip(
-                rows, self._decode(chunk, temperature, max_new_tokens), strict=True
+                rows, self._decode(chunk, temperature, max_new_tokens, ignore_eos), strict=True
             ):
                 found[i] = completion
         return [found[i] for i in range(len(requests))]
 
     @torch.inference_mode()
     def _decode(
-        self, requests: Sequence[Request], temperature: float, max_new_tokens: int
+        self,
+        requests: Sequence[Request],
+        temperature: float,
+        max_new_tokens: int,
+        ignore_eos: bool,
     ) -> list[Completion]:
         device = self._model.device
         token_BT, attention_BT = self._pad_left([r.prompt_ids for r in requests])
@@ -85,10 +96,11 @@ class LocalSampler:
             next_B, logp_B = sample(logits_BV, uniform_BT[row_B, t], temperature=temperature)
             out_token_BT[row_B[live_B], t] = next_B[live_B]
             out_logp_BT[row_B[live_B], t] = logp_B[live_B]
-            ended_B = live_B & (next_B == self._eos_id)
-            length_B[row_B[ended_B]] = t + 1
-            stopped_B[row_B[ended_B]] = True
-            live_B = live_B & ~ended_B
+            eos_B = live_B & (next_B == self._eos_id)
+            stopped_B[row_B[eos_B]] = True
+            if not ignore_eos:
+                length_B[row_B[eos_B]] = t + 1
+                live_B = live_B & ~eos_B
             live = int(live_B.sum())
             if live == 0:
                 break

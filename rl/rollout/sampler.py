@@ -21,9 +21,14 @@ class Sampler(Protocol):
     """Prompts in; token ids, log-probs under the sampling distribution, finish reasons out."""
 
     def generate(
-        self, requests: Sequence[Request], *, temperature: float, max_new_tokens: int
+        self,
+        requests: Sequence[Request],
+        *,
+        temperature: float,
+        max_new_tokens: int,
+        ignore_eos: bool = False,
     ) -> list[Completion]:
-        """One completion a request, in their order."""
+        """One completion a request, in their order. With `ignore_eos` EOS ends none of them."""
 
     def load_weights(self, state: Mapping[str, Tensor]) -> None:
         """Sample from these weights from now on."""

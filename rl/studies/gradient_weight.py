@@ -137,6 +137,7 @@ def _sample(
         sampler=sampler,
         temperature=config.rollout.temperature,
         max_new_tokens=config.rollout.max_new_tokens,
+        ignore_eos=config.rollout.ignore_eos,
     )
     reward = REWARDS[config.reward.name]
     values = [reward(task, rollout) for rollout in rollouts]

@@ -1,5 +1,10 @@
 """Worlds: each makes its problems and the text that a base model learns them from."""
 
+from collections.abc import Mapping
+
+from rl.tasks.answer_first import AnswerFirst
 from rl.tasks.chain_sum import ChainSum
 
-__all__ = ["ChainSum"]
+TASKS: Mapping[str, type[ChainSum]] = {"chain_sum": ChainSum, "answer_first": AnswerFirst}
+
+__all__ = ["TASKS", "AnswerFirst", "ChainSum"]

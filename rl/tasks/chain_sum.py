@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import accumulate
 from random import Random
 
 from rl.errors import UserError
@@ -89,7 +90,7 @@ class ChainSum:
         slip = 1.0 - solved[str(len(digits))] ** (1.0 / len(digits))
         total, parts = 0, []
         for digit in digits:
-            total = (total + int(digit)) % self.modulus
+            total = self.step(total, int(digit))
             if rng.random() < slip:
                 total = (total + rng.randrange(1, self.modulus)) % self.modulus
             parts.append(f"{digit}{total}")
@@ -113,14 +114,20 @@ class ChainSum:
 
     def solution(self, problem: Problem) -> str:
         """The response with every step right and no filler."""
-        total, text = 0, ""
-        for digit in problem.prompt[:-1]:
-            total = (total + int(digit)) % self.modulus
-            text += f"{digit}{total}"
-        return f"{text}{MARKER}{total}"
+        digits = problem.prompt[:-1]
+        steps = zip(digits, self.values(digits), strict=True)
+        return "".join(f"{digit}{total}" for digit, total in steps) + MARKER + problem.answer
+
+    def step(self, value: int, digit: int) -> int:
+        """What one digit makes of the value so far."""
+        return (value + digit) % self.modulus
+
+    def values(self, digits: str) -> list[int]:
+        """The value after each digit, from 0 before the first."""
+        return list(accumulate(map(int, digits), self.step, initial=0))[1:]
 
     def _problem(self, index: int, prompt: str) -> Problem:
-        answer = str(sum(map(int, prompt[:-1])) % self.modulus)
+        answer = str(self.values(prompt[:-1])[-1])
         return Problem(id=index, prompt=prompt, answer=answer, difficulty=len(prompt) - 1)
 
     def _draw(self, rng: Random, difficulty: int) -> str:

@@ -10,7 +10,7 @@ from rl.rewards import REWARDS
 from rl.rollout import Sampler
 from rl.seeding import derive
 from rl.trainers.rollouts import roll_out
-from rl.types import Problem, Rollout, Task
+from rl.types import Completion, Problem, Rollout, Task
 
 
 def evaluate(
@@ -38,6 +38,7 @@ def evaluate(
         sampler=sampler,
         temperature=config.eval.temperature,
         max_new_tokens=config.rollout.max_new_tokens,
+        ignore_eos=config.rollout.ignore_eos,
     )
     completions = [rollout.completion for rollout in rollouts]
     reward = REWARDS[config.reward.name]
@@ -49,6 +50,7 @@ def evaluate(
             "eval/accuracy": sum(by_difficulty.values()) / len(by_difficulty),
             "eval/accuracy_by_difficulty": by_difficulty,
             "eval/response_tokens": sum(len(c.token_ids) for c in completions) / len(completions),
+            **lengths_by_outcome(completions, scores),
             "eval/truncated": sum(c.finish_reason == "length" for c in completions)
             / len(completions),
         },
@@ -56,6 +58,22 @@ def evaluate(
     if step in (0, config.steps):
         _log_samples(log, rollouts, scores, step)
     return sum(len(c.token_ids) for c in completions)
+
+
+def lengths_by_outcome(
+    completions: Sequence[Completion], scores: Sequence[float]
+) -> dict[str, float]:
+    """Mean tokens of the right responses (score over 0) and of the wrong, where there are any."""
+    means = {}
+    for name, right in (("correct", True), ("incorrect", False)):
+        tokens = [
+            len(c.token_ids)
+            for c, score in zip(completions, scores, strict=True)
+            if (score > 0) == right
+        ]
+        if tokens:
+            means[f"eval/response_tokens_{name}"] = sum(tokens) / len(tokens)
+    return means
 
 
 def mean_by_difficulty(difficulties: Sequence[int], values: Sequence[float]) -> dict[float, float]:

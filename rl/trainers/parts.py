@@ -5,15 +5,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from rl.config import ChainSumConfig, EngineConfig, OptimConfig
+from rl.config import EngineConfig, OptimConfig, TaskConfig
 from rl.engine import Engine
 from rl.models import Tokenizer
-from rl.tasks import ChainSum
+from rl.tasks import TASKS, ChainSum
 
 
-def make_task(config: ChainSumConfig) -> ChainSum:
+def make_task(config: TaskConfig) -> ChainSum:
     """The world that `config` names."""
-    return ChainSum(modulus=config.modulus, digits=config.digits)
+    return TASKS[config.name](modulus=config.modulus, digits=config.digits)
 
 
 def make_tokenizer(task: ChainSum) -> Tokenizer:

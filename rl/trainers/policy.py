@@ -69,6 +69,7 @@ def train_policy(
             sampler=sampler,
             temperature=config.rollout.temperature,
             max_new_tokens=config.rollout.max_new_tokens,
+            ignore_eos=config.rollout.ignore_eos,
         )
         rewards_PG = reward_groups(config, task, rollouts_B)
         advantages_PG = advantages(

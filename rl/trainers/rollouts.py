@@ -21,17 +21,27 @@ def roll_out(
     sampler: Sampler,
     temperature: float,
     max_new_tokens: int,
+    ignore_eos: bool,
 ) -> list[Rollout]:
-    """One response to each (problem, number of the sample, seed), in their order."""
+    """One response to each (problem, number of the sample, seed), in their order.
+
+    Its text goes up to the first EOS, which is its end unless `ignore_eos`.
+    """
     prompts = [tokenizer.encode(problem.prompt) for problem, _, _ in wanted]
     completions = sampler.generate(
         [Request(prompt, seed) for prompt, (_, _, seed) in zip(prompts, wanted, strict=True)],
         temperature=temperature,
         max_new_tokens=max_new_tokens,
+        ignore_eos=ignore_eos,
     )
+    texts = [tokenizer.decode(_to_eos(c.token_ids, tokenizer.eos_id)) for c in completions]
     return [
-        Rollout(problem, sample, prompt, completion, tokenizer.decode(completion.token_ids))
-        for (problem, sample, _), prompt, completion in zip(
-            wanted, prompts, completions, strict=True
+        Rollout(problem, sample, prompt, completion, text)
+        for (problem, sample, _), prompt, completion, text in zip(
+            wanted, prompts, completions, texts, strict=True
         )
     ]
+
+
+def _to_eos(ids: tuple[int, ...], eos_id: int) -> tuple[int, ...]:
+    return ids[: ids.index(eos_id)] if eos_id in ids else ids

@@ -41,7 +41,13 @@ RUN = {
         "optim": dict(OPTIM),
     },
     "steps": 4,
-    "rollout": {"prompts": 3, "group_size": 4, "temperature": 1.0, "max_new_tokens": 16},
+    "rollout": {
+        "prompts": 3,
+        "group_size": 4,
+        "temperature": 1.0,
+        "max_new_tokens": 16,
+        "ignore_eos": False,
+    },
     "reward": {"name": "solution", "scale": 1.0},
     "advantage": {"baseline": "group_mean", "scale": "none", "ddof": 1, "eps": 1e-4},
     "loss": {

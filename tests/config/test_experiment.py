@@ -289,7 +289,7 @@ def test_find_experiment(tmp_path: Path) -> None:
         (
             "base.text.filler",
             0.5,
-            "expected reward.name solution and base.text.filler 0, got solut",
+            "base.text.filler 0 and rollout.ignore_eos false, got solut",
         ),
         ("advantage.scale", "batch_std", "the weight is a function of p only if the advantage is"),
         ("advantage.baseline", "running_mean", "expected baseline none, group_mean or leave_one"),
