@@ -41,6 +41,12 @@ def interval_text(verdict: Verdict) -> str:
     return ends if verdict.level is None else f"{ends} at {100 * verdict.level:.3g}%"
 
 
+def marks(verdict: Verdict) -> list[str]:
+    """The notes in a word each."""
+    said = (("post hoc", verdict.post_hoc), ("underpowered", verdict.underpowered))
+    return [mark for mark, on in said if on]
+
+
 def notes(verdict: Verdict) -> list[str]:
     """What a reader must know beside the verdict, a sentence each."""
     found = []
@@ -131,12 +137,7 @@ def readme_table(results: Mapping[str, Sequence[Verdict] | None]) -> str:
             rows.append([link, "", "not yet run", "", "", "", ""])
             continue
         for v in verdicts:
-            marks = [
-                mark
-                for mark, on in (("post hoc", v.post_hoc), ("underpowered", v.underpowered))
-                if on
-            ]
-            said = f"**{v.verdict}**" + (f" ({', '.join(marks)})" if marks else "")
+            said = f"**{v.verdict}**" + (f" ({', '.join(marks(v))})" if marks(v) else "")
             effect = f"{number(v.effect)} {interval_text(v)}" if v.effect is not None else "-"
             cells = [link, f"{v.text} ({v.role}; {v.source})", said, effect, p_text(v.p_holm)]
             rows.append([*cells, str(v.n), number(v.detectable)])

@@ -83,6 +83,8 @@ def read_evidence(directory: Path) -> Evidence:
     if not (directory / "runs.json").exists():
         raise UserError(f"{directory}: no committed evidence; promote a complete run first")
     runs = read_json(directory / "runs.json")
+    if not isinstance(runs, dict) or not {"plan", "runs"} <= runs.keys():
+        raise UserError(f"{directory / 'runs.json'}: no plan and runs in it; restore it from git")
     table = directory / "metrics.parquet"
     try:
         metrics = pd.read_parquet(table)
