@@ -37,7 +37,7 @@ export PYTHONNOUSERSITE := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help setup figures claims lint format test clean
+.PHONY: help setup figures claims report lint format test clean
 .PHONY: $(addprefix exp-,$(NUMBERS)) $(addprefix promote-,$(NUMBERS))
 
 help: ## List the targets
@@ -75,6 +75,9 @@ figures: $(STAMP) ## Draw every figure from the committed artifacts
 claims: $(STAMP) ## Renew the verdict table in README.md from the committed artifacts
 	@$(PY) -m analysis.claims readme
 
+report: $(STAMP) ## Write report/index.html, one page of all committed evidence
+	@$(PY) -m analysis.report
+
 lint: $(STAMP) ## Check style and types
 	@$(PY) -m ruff check
 	@$(PY) -m ruff format --check
@@ -88,7 +91,7 @@ test: lint ## Style, types, the verdict table and every test
 	@$(PY) -m analysis.claims readme --check
 	@$(PY) -m pytest
 
-clean: ## Remove caches; runs/, .venv and base models stay
-	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+clean: ## Remove caches and report/; runs/, .venv and base models stay
+	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info report
 	@find . -name .venv -prune -o -name runs -prune -o -type d \
 		\( -name __pycache__ -o -name .ipynb_checkpoints \) -exec rm -rf {} +

@@ -5,6 +5,9 @@
 - verdicts.py: the rules that turn those numbers into a verdict per claim
 - table.py: verdicts as a terminal table and as the table in README.md
 - claims.py: the command (show, promote, readme)
+- report.py: the command that writes one HTML page of all evidence, from templates/
+- citation.py: CITATION.cff as a sentence and as BibTeX, for the report
+- prose.py: READMEs and notebooks as harmless HTML, for the report
 - load.py: evidence as tidy frames, for the notebooks
 - plots.py: the figures, saved as PNG and SVG
 - figures.py: executes the notebooks headless

@@ -125,7 +125,7 @@ def recorder(tmp_path: Path) -> Path:
 def test_help_lists_every_target() -> None:
     named = re.findall(r"^  make ([a-zN-]+) ", make().stdout, flags=re.MULTILINE)
     assert named == [
-        *("help", "setup", "exp-NN", "promote-NN", "figures", "claims"),
+        *("help", "setup", "exp-NN", "promote-NN", "figures", "claims", "report"),
         *("lint", "format", "test", "clean"),
     ]
 
