@@ -37,7 +37,7 @@ export PYTHONNOUSERSITE := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help setup figures claims report lint format test clean
+.PHONY: help setup figures claims report lint format test test-slow clean
 .PHONY: $(addprefix exp-,$(NUMBERS)) $(addprefix promote-,$(NUMBERS))
 
 help: ## List the targets
@@ -87,9 +87,12 @@ format: $(STAMP) ## Rewrite the code in the project's style
 	@$(PY) -m ruff format
 	@$(PY) -m ruff check --fix
 
-test: lint ## Style, types, the verdict table and every test
+test: lint ## Style, types, the verdict table and every test but the slow ones
 	@$(PY) -m analysis.claims readme --check
-	@$(PY) -m pytest
+	@$(PY) -m pytest -m "not slow"
+
+test-slow: $(STAMP) ## The slow tests: the report in a browser (tools/browser.sh installs one)
+	@$(PY) -m pytest -m slow
 
 clean: ## Remove caches and report/; runs/, .venv and base models stay
 	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info report

@@ -89,6 +89,7 @@ def test_files_name_no_registry_and_no_machine() -> None:
         "pyproject.toml",
         "Makefile",
         "tools/setup.sh",
+        "tools/browser.sh",
     ]
     for name in [*tracked, ".ci/run", "README.md"]:
         text = (ROOT / name).read_text(encoding="utf-8")
@@ -126,7 +127,7 @@ def test_help_lists_every_target() -> None:
     named = re.findall(r"^  make ([a-zN-]+) ", make().stdout, flags=re.MULTILINE)
     assert named == [
         *("help", "setup", "exp-NN", "promote-NN", "figures", "claims", "report"),
-        *("lint", "format", "test", "clean"),
+        *("lint", "format", "test", "test-slow", "clean"),
     ]
 
 
