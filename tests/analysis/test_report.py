@@ -119,7 +119,9 @@ def test_an_experiment_without_evidence_is_not_yet_run(repository: Path) -> None
     page = Page(report.page(repository))
     text = words(page.text)
     assert "98-planned Does it? ○not yet run - - - -" in text
-    assert re.search(r"98-planned Does it\? ○not yet run: 3 claims to be tested, with 4 seeds", text)
+    assert re.search(
+        r"98-planned Does it\? ○not yet run: 3 claims to be tested, with 4 seeds", text
+    )
     assert {"id": "98-planned--learns", "class": "not-yet-run"} in page.all("li")
 
 

@@ -186,8 +186,7 @@ def test_the_keyboard_sorts_and_filters(page: Page, committed: list[tuple[str, V
 def test_filters_by_verdict(page: Page, committed: list[tuple[str, Verdict]]) -> None:
     counts = {"": len(committed) + 1, **dict.fromkeys(report.VERDICTS, 0), "not yet run": 1}
     counts |= Counter(verdict.verdict for _, verdict in committed)
-    assert counts["reproduced"] > 0
-    assert counts["contradicted"] > 0
+    assert sum(count > 0 for count in counts.values()) > 3  # no filter shows everything
     everything = page.evaluate(SHOWN)
     for verdict, count in counts.items():
         button = f'[data-filter="{verdict}"]'
@@ -223,7 +222,7 @@ def test_filters_by_words_and_keeps_the_order(
     assert page.evaluate(SHOWN) == expected(matching, "Effect", ascending=True)
     page.click("[data-filter=reproduced]")
     both = [(name, v) for name, v in matching if v.verdict == "reproduced"]
-    assert 0 < len(both) < len(matching)
+    assert both
     assert page.evaluate(SHOWN) == expected(both, "Effect", ascending=True)
     page.click("#search")
     page.type(" nowhere to be found")
@@ -318,21 +317,28 @@ def test_it_prints(page: Page) -> None:
 def test_verdicts_can_be_read_in_either_scheme(page: Page, scheme: str) -> None:
     """WCAG's contrast of text, 4.5 to 1; and no two verdicts look alike but for their colour."""
     page.media("screen", scheme)
+    # Badges of every verdict, whether the evidence has it or not.
     colours = page.evaluate(
-        """["body", ".source", "#table .badge.reproduced", "#table .badge.contradicted",
-            "#table .badge.inconclusive", "#table .badge.not-yet-run", "#table a", ".tag"]
-            .map((selector) => document.querySelector(selector))
-            .filter(Boolean)
-            .map((e) => getComputedStyle(e).color)"""
+        f"""{json.dumps(report.VERDICTS)}.map((verdict) => {{
+            const badge = document.createElement("span");
+            badge.className = `badge ${{verdict.replaceAll(" ", "-")}}`;
+            document.getElementById("table").after(badge);
+            return getComputedStyle(badge).color;
+        }}).concat([".source", ".legend", "#table a", "summary"].map(
+            (selector) => getComputedStyle(document.querySelector(selector)).color))"""
     )
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (luminance(ground) > 0.5) == (scheme == "light")
-    assert len(colours) >= 7
     for colour in colours:
         assert contrast(colour, ground) >= 4.5, f"{colour} on {ground}"
-    badges = page.evaluate(
-        """Array.from(document.querySelectorAll("#table .badge"),
-            (badge) => badge.innerText.replace(/\\s+/g, ""))"""
+    symbols = page.evaluate(
+        """Array.from(document.querySelectorAll("[data-filter] .symbol"), (e) => e.innerText)"""
     )
-    assert len(set(badges)) >= 4
-    assert len({badge[0] for badge in badges}) == len(set(badges))
+    assert len(set(symbols)) == len(symbols) == len(report.VERDICTS)
+    shown = page.evaluate(
+        """Array.from(document.querySelectorAll("#table .badge"), (badge) => badge.innerText)"""
+    )
+    words_of = dict(zip(report.VERDICTS, symbols, strict=True))
+    assert {words(badge).replace(" ", "") for badge in shown} <= {
+        f"{symbol}{verdict}".replace(" ", "") for verdict, symbol in words_of.items()
+    }
