@@ -10,9 +10,9 @@ tasks       worlds: problems and their text     rewards     verifiers
 advantages, logprobs, losses, exact             pure tensor maths
 models      from-scratch decoders               rollout     samplers behind one protocol
 engine      the only user of DeepSpeed          artifacts   runs on disk
-evidence    what runs and commits tell          trainers    short loops over the engine
-studies     programs that measure               runner      arms x seeds -> processes
-cli         `rl run`, behind `make exp-NN`
+digests     content hashes                      evidence    what runs and commits tell
+trainers    short loops over the engine         studies     programs that measure
+runner      arms x seeds -> processes           cli         `rl run`, behind `make exp-NN`
 
 Each layer imports only from those before it; tests/test_layers.py holds it so.
 """

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from rl.digests import log_facts
 from rl.errors import UserError
 from rl.files import CHECKPOINT_SECONDS, Checkpoints, LineLog, lock, read_json, write_json
 from rl.metrics import METRICS
@@ -127,7 +128,8 @@ class RunWriter:
         """Mark the run complete, with what is known only at its end."""
         self._metrics.sync()
         self._samples.sync()
-        self._manifest = {**self._manifest, **facts, "status": "complete"}
+        logs = {name: log_facts(self._directory / name) for name in LOGS}
+        self._manifest = {**self._manifest, **facts, "logs": logs, "status": "complete"}
         write_json(self._directory / "manifest.json", self._manifest)
         self._checkpoints.clear()
 

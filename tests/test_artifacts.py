@@ -1,5 +1,6 @@
 """Runs on disk: nothing undocumented goes in, nothing complete is lost, and promotion is strict."""
 
+import hashlib
 import json
 import math
 import struct
@@ -87,7 +88,8 @@ def test_a_run_reads_back(tmp_path: Path) -> None:
     sample = {"step": 0, "problem_id": 4, "text": "2→4 \n"}
     assert evidence.samples[-1] == {"arm": "none", "seed": 1, **sample}
     ended = {"status": "complete", "resumed": [], "seconds": 1.5, "tokens": 7}
-    assert evidence.manifests[-1] == {**manifest("none", 1), **ended}
+    last = evidence.manifests[-1]
+    assert last == {**manifest("none", 1), **ended, "logs": last["logs"]}
     assert evidence.missing() == []
 
 
@@ -121,6 +123,17 @@ def test_a_run_that_was_cut_off_starts_again(tmp_path: Path) -> None:
     write_run(tmp_path, "none", 0)
     assert run_status(directory) == "complete"
     assert len(read_lines(directory / "metrics.jsonl")) == 2 * len(VALUES)
+
+
+def test_a_manifest_holds_hash_and_length_of_its_logs(tmp_path: Path) -> None:
+    directory = write_run(tmp_path, "none", 0)
+    logs = read_json(directory / "manifest.json")["logs"]
+    assert {name: log["lines"] for name, log in logs.items()} == {
+        "metrics.jsonl": 2 * len(VALUES),
+        "samples.jsonl": 1,
+    }
+    for name, log in logs.items():
+        assert log["sha256"] == hashlib.sha256((directory / name).read_bytes()).hexdigest()
 
 
 def test_an_exception_leaves_the_run_incomplete(tmp_path: Path) -> None:

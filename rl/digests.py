@@ -1,0 +1,28 @@
+"""Content hashes: is what is read now what was written then?"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def json_sha256(data: Any) -> str:
+    """sha256 of plain data, whatever the order of its keys and its layout in a file."""
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def log_facts(path: Path) -> dict[str, str | int]:
+    """What a manifest keeps of a log: hash and number of lines."""
+    return {"sha256": file_sha256(path), "lines": path.read_bytes().count(b"\n")}
+
+
+def short(digest: object) -> str:
+    """As much of a hash as a message needs."""
+    return f"sha256 {str(digest)[:12]}"
