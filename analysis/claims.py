@@ -102,6 +102,8 @@ def show(number: int, profile: str, settings: str, label: str | None) -> None:
         f"{planned} runs ({len(evidence.plan['arms'])} arms x {len(evidence.plan['seeds'])} seeds)"
     )
     print(terminal(title, verdicts, committed))
+    for (arm, seed), fault in evidence.damaged.items():
+        print(f"damaged: {arm} seed {seed}: {fault}")
 
 
 def promote_runs(number: int, force: bool) -> None:

@@ -14,8 +14,8 @@ from markdown_it.token import Token
 from markupsafe import Markup
 
 from analysis.table import BEGIN, END
-from rl.artifacts import read_json
 from rl.errors import UserError
+from rl.files import read_json
 
 MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
 WEB = ("https://", "http://")

@@ -10,7 +10,7 @@ not_greater, not_less: the same two tests, one-sided, with the outcomes exchange
 equivalence: reproduced if the interval of the TOST lies inside (-m, m); contradicted if the
     two-sided interval lies outside it; else inconclusive.
 exact: every seed within the tolerance, or contradicted. It is no test and has no p value.
-incomplete: a planned seed of the claim's arms is missing, or the metric is.
+incomplete: a planned seed of the claim's arms is missing or damaged, or the metric is missing.
 
 Levels. Holm runs over all claims of the experiment but the exact ones, on the p value of the
 hypothesis that "reproduced" refutes: d = 0, two-sided; d >= m, one-sided, for not_greater; |d| >= m
@@ -271,7 +271,12 @@ def _why_incomplete(evidence: Evidence, claim: Claim, effects: "pd.Series[float]
     left_out = [arm for arm in claim.arms() if arm not in evidence.plan["arms"]]
     if left_out:
         return f"profile {evidence.plan['profile']} does not run {', '.join(left_out)}"
-    missing = [f"{arm} seed {seed}" for arm, seed in evidence.missing() if arm in claim.arms()]
+    missing = [
+        f"{arm} seed {seed}"
+        + (f" ({fault})" if (fault := evidence.damaged.get((arm, seed))) else "")
+        for arm, seed in evidence.missing()
+        if arm in claim.arms()
+    ]
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         return f"no complete run of {', '.join(missing[:3])}{more}"

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from rl.digests import log_facts
+from rl.digests import log_facts, short
 from rl.errors import UserError
 from rl.files import CHECKPOINT_SECONDS, Checkpoints, LineLog, lock, read_json, write_json
 from rl.metrics import METRICS
@@ -44,7 +44,7 @@ class RunWriter:
             UserError: `directory` holds a complete run already, or cannot be written.
         """
         self._lock = lock(directory)
-        if run_status(directory) == "complete":
+        if run_status(directory) in ("complete", "damaged"):
             raise UserError(f"{directory}: holds a complete run; evidence is never overwritten")
         self._directory = directory
         self._checkpoints = Checkpoints(directory / "checkpoints", every_s=checkpoint_seconds)
@@ -148,9 +148,46 @@ class RunWriter:
 
 
 def run_status(directory: Path) -> str:
-    """`absent`, `running` (or cut off) or `complete`."""
+    """`absent`, `running` (or cut off), `complete`, or `damaged`: its manifest is unreadable."""
     manifest = directory / "manifest.json"
-    return str(read_json(manifest)["status"]) if manifest.exists() else "absent"
+    if not manifest.exists():
+        return "absent"
+    try:
+        return str(read_json(manifest)["status"])
+    except (UserError, KeyError, TypeError):
+        return "damaged"
+
+
+def run_fault(directory: Path) -> str:
+    """How a complete run is no more what it was at its end; empty if it is, or never ended.
+
+    A manifest without hashes is of a run that ended before they were kept: its logs must end with
+    a whole line.
+    """
+    status = run_status(directory)
+    manifest = directory / "manifest.json"
+    if status == "damaged":
+        return f"{manifest}: damaged"
+    if status != "complete":
+        return ""
+    written = read_json(manifest).get("logs")
+    for path in (directory / name for name in LOGS):
+        if not path.exists():
+            return f"{path}: missing"
+        if written is None:
+            try:
+                whole_lines(path)
+            except UserError as error:
+                return str(error)
+            continue
+        then, now = written.get(path.name, {}), log_facts(path)
+        if then != now:
+            return f"{path}: expected {_told(then)} as at the run's end, got {_told(now)}"
+    return ""
+
+
+def _told(log: Mapping[str, str | int]) -> str:
+    return f"{log.get('lines')} lines with {short(log.get('sha256'))}"
 
 
 def run_directory(root: Path, arm: str, seed: int) -> Path:
@@ -184,5 +221,5 @@ def whole_lines(path: Path) -> list[dict[str, Any]]:
     """
     text = path.read_bytes() if path.exists() else b"missing"
     if text and not text.endswith(b"\n"):
-        raise UserError(f"{path}: missing or cut, in a complete run; delete its folder, run again")
+        raise UserError(f"{path}: missing or cut, in a complete run; run again")
     return read_lines(path)

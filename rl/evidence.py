@@ -6,16 +6,18 @@ runs.json, samples.jsonl and verdicts.json.
 
 import json
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from rl.artifacts import read_lines, run_directory, run_status, whole_lines
+from rl.artifacts import read_lines, run_directory, run_fault, run_status
 from rl.errors import UserError
 from rl.files import read_json, write_json
 
+AGAIN = "run the experiment again: it sets this run aside and does it anew"
 COLUMNS = ["arm", "seed", "step", "metric", "level", "value"]
 
 
@@ -25,16 +27,19 @@ class Evidence:
 
     `metrics` has one row a value with columns COLUMNS (level is NaN for metrics without levels).
     `plan` says what was to be run: experiment, profile, overrides, arms, seeds, claims_sha256.
+    `damaged` tells of runs that ended and are no more what they were; they count as not complete.
     """
 
     plan: dict[str, Any]
     manifests: list[dict[str, Any]]
     metrics: pd.DataFrame
     samples: list[dict[str, Any]]
+    damaged: Mapping[tuple[str, int], str] = field(default_factory=dict)
 
     def complete(self) -> set[tuple[str, int]]:
-        """(arm, seed) of every run that ended."""
-        return {(m["arm"], m["seed"]) for m in self.manifests if m["status"] == "complete"}
+        """(arm, seed) of every run that ended and is whole."""
+        ended = {(m["arm"], m["seed"]) for m in self.manifests if m["status"] == "complete"}
+        return ended - set(self.damaged)
 
     def missing(self) -> list[tuple[str, int]]:
         """Planned (arm, seed) without a complete run."""
@@ -44,24 +49,26 @@ class Evidence:
 
 
 def read_runs(root: Path) -> Evidence:
-    """Everything under one experiment's run folder; only complete runs give metrics."""
+    """Everything under one experiment's run folder; only complete, whole runs give metrics."""
     plan_file = root / "plan.json"
     if not plan_file.exists():
         raise UserError(f"{root}: no runs here; run the experiment first")
     plan = read_json(plan_file)
     manifests, rows, samples = [], [], []
-    for arm in plan["arms"]:
-        for seed in plan["seeds"]:
-            directory = run_directory(root, arm, seed)
-            if run_status(directory) == "absent":
-                continue
+    damaged = {}
+    for arm, seed in ((arm, seed) for arm in plan["arms"] for seed in plan["seeds"]):
+        directory = run_directory(root, arm, seed)
+        fault, status = run_fault(directory), run_status(directory)
+        if fault:
+            damaged[arm, seed] = f"{fault}; {AGAIN}"
+        if status not in ("absent", "damaged"):
             manifests.append(read_json(directory / "manifest.json"))
-            if manifests[-1]["status"] != "complete":
-                continue
-            for record in whole_lines(directory / "metrics.jsonl"):
-                rows += _rows(arm, seed, record)
-            samples += whole_lines(directory / "samples.jsonl")
-    return Evidence(plan, manifests, _frame(rows), samples)
+        if status != "complete" or fault:
+            continue
+        for record in read_lines(directory / "metrics.jsonl"):
+            rows += _rows(arm, seed, record)
+        samples += read_lines(directory / "samples.jsonl")
+    return Evidence(plan, manifests, _frame(rows), samples, damaged)
 
 
 def _rows(arm: str, seed: int, record: dict[str, Any]) -> list[tuple[Any, ...]]:

@@ -88,6 +88,22 @@ def test_show_says_what_is_underpowered_and_incomplete(capsys: pytest.CaptureFix
 
 
 @pytest.mark.usefixtures("root")
+def test_show_names_a_damaged_run_and_judges_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
+    log = RUNS / "none_x10" / "seed-2" / "metrics.jsonl"
+    log.write_bytes(log.read_bytes() + b"{}\n")
+    single = RUNS / "single_none" / "seed-0" / "metrics.jsonl"  # of no claim here
+    single.unlink()
+    assert main(["show", "3"]) == 0
+    out = capsys.readouterr().out
+    assert "58 of 60 runs" in out
+    assert f"incomplete: no complete run of none_x10 seed 2 ({log}: expected " in out
+    assert f"\ndamaged: single_none seed 0: {single}: missing; run the experiment again" in out
+    kinds = {v["claim"]: v["verdict"] for v in strict_json(RUNS / "verdicts.json")["verdicts"]}
+    assert kinds["norm-scales"] == "incomplete"
+    assert kinds["learns"] == "reproduced"
+
+
+@pytest.mark.usefixtures("root")
 def test_show_without_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert "run the experiment first" in fails(capsys, "show", "3", "--profile", "smoke")
     assert "laptop+a=1" in fails(capsys, "show", "3", "--label", "laptop+a=1")
