@@ -8,7 +8,7 @@ from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from rl.artifacts import run_directory, run_status
+from rl.artifacts import run_directory, run_fault, run_status
 from rl.config import Experiment, RunConfig, RunSpec, config_digest
 from rl.errors import UserError
 from rl.files import CHECKPOINT_SECONDS, lock, named, read_json, write_json
@@ -68,6 +68,8 @@ def _run(
         _check_data(specs)
     # Of all that is planned: the plan speaks for every run that lies under it.
     done = {(s.arm, s.seed) for s in experiment.select(None, None) if _done(root, s)}
+    for spec in specs:
+        _set_aside_damaged(root, spec)
     _write_plan(root, experiment)
     todo = [spec for spec in specs if (spec.arm, spec.seed) not in done]
     with named(cache):
@@ -131,7 +133,7 @@ def _done(root: Path, spec: RunSpec) -> bool:
             f"{directory}: a complete run of other settings is here; FRESH=1 sets the old runs "
             f"aside and starts anew"
         )
-    return True
+    return not run_fault(directory)
 
 
 def _set_aside(root: Path) -> Path:
@@ -141,6 +143,14 @@ def _set_aside(root: Path) -> Path:
         number += 1
     root.rename(aside)
     return aside
+
+
+def _set_aside_damaged(root: Path, spec: RunSpec) -> None:
+    """A run that ended and is no more what it was makes room, in `seed-N.old-1`, and is told."""
+    directory = run_directory(root, spec.arm, spec.seed)
+    if fault := run_fault(directory):
+        print(f"set aside, to be run anew: {spec.arm} seed {spec.seed}: {fault}")
+        _set_aside(directory)
 
 
 def _missing_bases(todo: list[RunSpec], cache: Path) -> list[RunConfig]:
