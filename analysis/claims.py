@@ -1,4 +1,6 @@
-"""The command that says what the evidence says: python -m analysis.claims show | promote | readme.
+"""The command that says what the evidence says.
+
+    python -m analysis.claims show | promote | seal | readme
 
 It runs in the repository's root: experiments/, runs/ and README.md are found from there.
 """
@@ -6,7 +8,7 @@ It runs in the repository's root: experiments/, runs/ and README.md are found fr
 import argparse
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,18 @@ from analysis.table import experiment_result, readme_table, renewed, terminal
 from analysis.verdicts import Verdict, judge
 from rl.config import find_experiment, load_experiment, parse_overrides
 from rl.errors import UserError
-from rl.evidence import Evidence, promote, read_evidence, read_runs
+from rl.evidence import (
+    RUNS as RUNS_FILE,
+    VERDICTS,
+    Evidence,
+    evidence_faults,
+    has_evidence,
+    read_evidence,
+    read_runs,
+    seal,
+)
 from rl.files import read_json, write_json
+from rl.promotion import promote
 
 EXPERIMENTS = Path("experiments")
 RUNS = Path("runs")
@@ -94,16 +106,29 @@ def show(number: int, profile: str, settings: str, label: str | None) -> None:
     evidence = read_runs(root)
     verdicts = verdicts_of(evidence, directory)
     write_json(root / "verdicts.json", as_json(evidence, verdicts))
-    file = directory / "artifacts" / "verdicts.json"
-    committed = read_verdicts(file) if file.exists() else None
+    artifacts = directory / "artifacts"
+    faults = evidence_faults(artifacts) if has_evidence(artifacts) else {}
     planned = len(evidence.plan["arms"]) * len(evidence.plan["seeds"])
     title = (
         f"{directory.name}, {evidence.plan['label']}: {planned - len(evidence.missing())} of "
         f"{planned} runs ({len(evidence.plan['arms'])} arms x {len(evidence.plan['seeds'])} seeds)"
     )
-    print(terminal(title, verdicts, committed))
+    print(terminal(title, verdicts, _committed(artifacts, faults, verdicts)))
     for (arm, seed), fault in evidence.damaged.items():
         print(f"damaged: {arm} seed {seed}: {fault}")
+    for fault in faults.values():
+        print(f"committed evidence: {fault}")
+
+
+def _committed(
+    artifacts: Path, faults: Mapping[str, str], fresh: Sequence[Verdict]
+) -> dict[str, str] | None:
+    """The committed outcome of each claim; None where nothing is committed."""
+    if faults:
+        return {verdict.claim: "incomplete" for verdict in fresh}
+    if not has_evidence(artifacts):
+        return None
+    return {claim: old.verdict for claim, old in read_verdicts(artifacts / VERDICTS).items()}
 
 
 def promote_runs(number: int, force: bool) -> None:
@@ -117,35 +142,66 @@ def promote_runs(number: int, force: bool) -> None:
     print(f"{target}: holds {len(evidence.manifests)} runs of {root} now; commit it")
 
 
+def seal_evidence(number: int) -> None:
+    """Give evidence that was promoted before there were hashes its own."""
+    artifacts = find_experiment(number, EXPERIMENTS) / "artifacts"
+    if "sha256" in read_json(artifacts / RUNS_FILE):
+        raise UserError(
+            f"{artifacts}: has its hashes; a file that is not what they say is for git to bring "
+            f"back, or promote again"
+        )
+    seal(artifacts)
+    print(f"{artifacts / RUNS_FILE}: holds the hashes of its files now; commit it")
+
+
 def readme(check: bool) -> None:
     """Renew or check the tables of README.md and of each experiment's, from committed evidence.
 
     Raises:
-        UserError: a verdicts.json that its evidence does not give; with `check`, one that is
-            missing, or a README that would change.
+        UserError: a verdicts.json that its evidence does not give; damaged evidence, whose claims
+            are incomplete in the tables; with `check`, a verdicts.json that is missing, or a
+            README that would change.
     """
     results: dict[str, Sequence[Verdict] | None] = {}
     pages: dict[Path, str] = {}
+    spoilt = []
     for directory in sorted(EXPERIMENTS.glob("[0-9][0-9]-*")):
         artifacts = directory / "artifacts"
         page = directory / "README.md"
-        if not (artifacts / "runs.json").exists():
+        if not has_evidence(artifacts):
             results[directory.name] = None
             pages[page] = "Not yet run."
             continue
         evidence = read_evidence(artifacts)
         verdicts = results[directory.name] = verdicts_of(evidence, directory)
         pages[page] = experiment_result(evidence.manifests, verdicts)
-        file = artifacts / "verdicts.json"
-        if file.exists():
-            check_same(file, read_verdicts(file), verdicts)
-        elif check:
-            raise UserError(f"{file}: missing; run `python -m analysis.claims readme`")
+        if evidence.spoilt:
+            spoilt.append(evidence.spoilt)
         else:
-            write_json(file, as_json(evidence, verdicts))
+            _renew_verdicts(artifacts, evidence, verdicts, check)
+    if check and spoilt:
+        raise UserError("; ".join(spoilt))
     pages[README] = readme_table(results)
     changed = [str(page) for page, table in pages.items() if _renew(page, table, check)]
+    if spoilt:
+        raise UserError(f"incomplete in the tables: {'; '.join(spoilt)}")
     print(f"renewed: {', '.join(changed)}" if changed else "verdicts agree with the artifacts")
+
+
+def _renew_verdicts(
+    artifacts: Path, evidence: Evidence, verdicts: Sequence[Verdict], check: bool
+) -> None:
+    """Compare verdicts.json with what its evidence gives, or write it where it was deleted."""
+    file = artifacts / VERDICTS
+    if file.exists():
+        check_same(file, read_verdicts(file), verdicts)
+        if VERDICTS in evidence.faults:
+            raise UserError(evidence.faults[VERDICTS])
+    elif check:
+        raise UserError(f"{file}: missing; run `python -m analysis.claims readme`")
+    else:  # cut off between the two, the file is there and its hash is another: that is told
+        write_json(file, as_json(evidence, verdicts))
+        seal(artifacts)
 
 
 def _renew(page: Path, table: str, check: bool) -> bool:
@@ -176,12 +232,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     two = commands.add_parser("promote", help="turn the laptop runs into committed evidence")
     two.add_argument("number", type=int, metavar="NN")
     two.add_argument("--force", action="store_true", help="replace evidence that is there")
+    four = commands.add_parser("seal", help="add hashes to evidence promoted without")
+    four.add_argument("number", type=int, metavar="NN")
     three = commands.add_parser("readme", help="renew the table of verdicts in README.md")
     three.add_argument("--check", action="store_true", help="change nothing; fail if it differs")
     given = parser.parse_args(arguments)
     run = {
         "show": lambda: show(given.number, given.profile, given.set, given.label),
         "promote": lambda: promote_runs(given.number, given.force),
+        "seal": lambda: seal_evidence(given.number),
         "readme": lambda: readme(given.check),
     }
     try:

@@ -19,6 +19,7 @@ from traitlets.config import Config
 
 from analysis.load import ROOT, artifacts
 from rl.errors import UserError
+from rl.evidence import has_evidence
 
 NOTEBOOKS = Path(__file__).resolve().parent
 CELL_SECONDS = 300
@@ -84,7 +85,7 @@ def render(numbers: Sequence[int], folder: Path | None) -> None:
     found = [int(path.stem[4:]) for path in sorted(NOTEBOOKS.glob("exp_[0-9][0-9].ipynb"))]
     for number in numbers or found:
         source = notebook(number)
-        if not (artifacts(number) / "runs.json").exists():
+        if not has_evidence(artifacts(number)):
             print(f"{source.name}: skipped, no committed evidence yet")
             continue
         execute(source, folder / source.name if folder else source)

@@ -13,7 +13,7 @@ from analysis.measures import in_window, steps_of
 from analysis.table import frame_rows
 from rl.config import find_experiment
 from rl.errors import UserError
-from rl.evidence import Evidence, read_evidence
+from rl.evidence import VERDICTS, Evidence, evidence_faults, read_evidence
 
 ROOT = Path(__file__).resolve().parents[1]
 BAND = 0.95
@@ -27,15 +27,27 @@ def artifacts(number: int) -> Path:
 
 
 def evidence(number: int) -> Evidence:
-    """The committed evidence of an experiment."""
-    return read_evidence(artifacts(number))
+    """The committed evidence of an experiment.
+
+    Raises:
+        UserError: there is none, or it is not what was promoted.
+    """
+    found = read_evidence(artifacts(number))
+    if found.spoilt:
+        raise UserError(found.spoilt)
+    return found
 
 
 def verdicts(number: int) -> pd.DataFrame:
-    """The committed verdicts, a row a claim, numbers rounded for reading."""
-    return pd.DataFrame(
-        frame_rows(list(read_verdicts(artifacts(number) / "verdicts.json").values()))
-    )
+    """The committed verdicts, a row a claim, numbers rounded for reading.
+
+    Raises:
+        UserError: they, or what they were made from, are not what was promoted.
+    """
+    faults = evidence_faults(artifacts(number))
+    if faults:
+        raise UserError(", and ".join(faults.values()))
+    return pd.DataFrame(frame_rows(list(read_verdicts(artifacts(number) / VERDICTS).values())))
 
 
 def arms_with(found: Evidence, metric: str) -> list[str]:

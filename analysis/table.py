@@ -62,24 +62,21 @@ def notes(verdict: Verdict) -> list[str]:
     return found
 
 
-def terminal(
-    title: str, verdicts: Sequence[Verdict], committed: Mapping[str, Verdict] | None
-) -> str:
+def terminal(title: str, verdicts: Sequence[Verdict], committed: Mapping[str, str] | None) -> str:
     """Every claim with its verdict, the committed one beside it; notes on lines of their own.
 
     Args:
         title: what was run, for the first line.
         verdicts: fresh ones.
-        committed: those of artifacts/, by claim; None if there are none.
+        committed: the outcomes in artifacts/, by claim; None if there are none.
     """
     rows = [HEADER]
     for v in verdicts:
-        old = (committed or {}).get(v.claim)
         rows.append(
             (
                 v.claim,
                 v.verdict + (" (post hoc)" if v.post_hoc else ""),
-                "none yet" if committed is None else old.verdict if old else "not there",
+                "none yet" if committed is None else committed.get(v.claim, "not there"),
                 number(v.effect),
                 interval_text(v),
                 p_text(v.p_holm),
@@ -106,13 +103,18 @@ def experiment_result(manifests: Sequence[Mapping[str, Any]], verdicts: Sequence
     """The generated result of an experiment's README: what ran, then the verdict on every claim."""
     counts = Counter(verdict.verdict for verdict in verdicts)
     counted = ", ".join(f"{n} {name}" for name, n in counts.items())
+    if not manifests:  # damaged: the claims tell
+        return "\n".join([f"{len(verdicts)} claims: {counted}.", "", *_result_rows(verdicts)])
     hours = sum(m["seconds"] for m in manifests) / 3600
     where = sorted({f"{m['machine']['cpu']}, {m['machine']['cores']} cores" for m in manifests})
     commits = sorted({str(m["commit"])[:7] for m in manifests})
     ran = f"From {len(manifests)} runs of commit {', '.join(commits)} on {'; '.join(where)}"
+    first = f"{len(verdicts)} claims: {counted}. {ran}: {hours:.2g} hours of run time in all."
+    return "\n".join([first, "", *_result_rows(verdicts)])
+
+
+def _result_rows(verdicts: Sequence[Verdict]) -> list[str]:
     out = [
-        f"{len(verdicts)} claims: {counted}. {ran}: {hours:.2g} hours of run time in all.",
-        "",
         "| Claim | Verdict | Effect, interval | Smallest effect of the claim | Detectable |",
         "| --- | --- | --- | --- | --- |",
     ]
@@ -121,7 +123,7 @@ def experiment_result(manifests: Sequence[Mapping[str, Any]], verdicts: Sequence
         said = "; ".join([f"**{v.verdict}**", *notes(v)])
         cells = (v.claim, said, effect, number(v.threshold), number(v.detectable))
         out.append(f"| {' | '.join(_cell(cell) for cell in cells)} |")
-    return "\n".join(out)
+    return out
 
 
 def readme_table(results: Mapping[str, Sequence[Verdict] | None]) -> str:

@@ -10,7 +10,8 @@ not_greater, not_less: the same two tests, one-sided, with the outcomes exchange
 equivalence: reproduced if the interval of the TOST lies inside (-m, m); contradicted if the
     two-sided interval lies outside it; else inconclusive.
 exact: every seed within the tolerance, or contradicted. It is no test and has no p value.
-incomplete: a planned seed of the claim's arms is missing or damaged, or the metric is missing.
+incomplete: a planned seed of the claim's arms is missing or damaged, or the metric is missing, or
+    the committed evidence is not what was promoted.
 
 Levels. Holm runs over all claims of the experiment but the exact ones, on the p value of the
 hypothesis that "reproduced" refutes: d = 0, two-sided; d >= m, one-sided, for not_greater; |d| >= m
@@ -268,6 +269,8 @@ def _number(value: float) -> float | None:
 
 
 def _why_incomplete(evidence: Evidence, claim: Claim, effects: "pd.Series[float]") -> str:
+    if evidence.spoilt:
+        return evidence.spoilt
     left_out = [arm for arm in claim.arms() if arm not in evidence.plan["arms"]]
     if left_out:
         return f"profile {evidence.plan['profile']} does not run {', '.join(left_out)}"

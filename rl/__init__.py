@@ -12,7 +12,8 @@ models      from-scratch decoders               rollout     samplers behind one 
 engine      the only user of DeepSpeed          artifacts   runs on disk
 digests     content hashes                      evidence    what runs and commits tell
 trainers    short loops over the engine         studies     programs that measure
-runner      arms x seeds -> processes           cli         `rl run`, behind `make exp-NN`
+promotion   runs -> committed evidence          runner      arms x seeds -> processes
+cli         `rl run`, behind `make exp-NN`
 
 Each layer imports only from those before it; tests/test_layers.py holds it so.
 """

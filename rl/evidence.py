@@ -1,11 +1,9 @@
 """Evidence: what is known of an experiment, read from runs/ or committed to artifacts/.
 
 Committed evidence is the content of a whole experiment's runs in four files: metrics.parquet,
-runs.json, samples.jsonl and verdicts.json.
+runs.json, samples.jsonl and verdicts.json. runs.json holds a hash of each, itself included.
 """
 
-import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,10 +12,16 @@ from typing import Any
 import pandas as pd
 
 from rl.artifacts import read_lines, run_directory, run_fault, run_status
+from rl.digests import file_sha256, json_sha256, short
 from rl.errors import UserError
 from rl.files import read_json, write_json
 
 AGAIN = "run the experiment again: it sets this run aside and does it anew"
+RUNS, METRICS, SAMPLES, VERDICTS = FILES = (
+    *("runs.json", "metrics.parquet", "samples.jsonl", "verdicts.json"),
+)
+# In place of a plan that cannot be read.
+NO_PLAN = {"profile": "laptop", "label": "laptop", "overrides": {}, "arms": {}, "seeds": []}
 COLUMNS = ["arm", "seed", "step", "metric", "level", "value"]
 
 
@@ -28,6 +32,7 @@ class Evidence:
     `metrics` has one row a value with columns COLUMNS (level is NaN for metrics without levels).
     `plan` says what was to be run: experiment, profile, overrides, arms, seeds, claims_sha256.
     `damaged` tells of runs that ended and are no more what they were; they count as not complete.
+    `faults` tells of committed files that are not what was promoted, by name.
     """
 
     plan: dict[str, Any]
@@ -35,6 +40,12 @@ class Evidence:
     metrics: pd.DataFrame
     samples: list[dict[str, Any]]
     damaged: Mapping[tuple[str, int], str] = field(default_factory=dict)
+    faults: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def spoilt(self) -> str:
+        """Why nothing can be judged: faults of all files but verdicts.json, which others make."""
+        return ", and ".join(text for name, text in self.faults.items() if name != VERDICTS)
 
     def complete(self) -> set[tuple[str, int]]:
         """(arm, seed) of every run that ended and is whole."""
@@ -85,59 +96,83 @@ def _frame(rows: list[tuple[Any, ...]]) -> pd.DataFrame:
     return frame.astype({**types, "level": "float64", "value": "float64"})
 
 
-def read_evidence(directory: Path) -> Evidence:
-    """The committed evidence of one experiment, from its artifacts/ folder."""
-    if not (directory / "runs.json").exists():
-        raise UserError(f"{directory}: no committed evidence; promote a complete run first")
-    runs = read_json(directory / "runs.json")
-    if not isinstance(runs, dict) or not {"plan", "runs"} <= runs.keys():
-        raise UserError(f"{directory / 'runs.json'}: no plan and runs in it; restore it from git")
-    table = directory / "metrics.parquet"
+def aside_of(directory: Path) -> Path:
+    """Where a promotion keeps the old evidence while the new takes its place."""
+    return directory.with_name(f"{directory.name}.old")
+
+
+def has_evidence(directory: Path) -> bool:
+    """Is there anything that should be committed evidence, however damaged?"""
+    return aside_of(directory).exists() or any((directory / name).exists() for name in FILES)
+
+
+def seal(directory: Path) -> None:
+    """Write into runs.json the hashes of all four files as they are now."""
+    content = _unsealed(read_json(directory / RUNS))
+    digests = {name: file_sha256(directory / name) for name in FILES if name != RUNS}
+    write_json(directory / RUNS, {"sha256": {RUNS: json_sha256(content), **digests}, **content})
+
+
+def _unsealed(runs: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in runs.items() if key != "sha256"}
+
+
+def evidence_faults(directory: Path) -> dict[str, str]:
+    """Which committed files are not what was promoted, and what to do, by name."""
+    if not directory.exists():
+        told = f"a promotion was cut off; `mv {aside_of(directory)} {directory}` undoes it"
+        return {RUNS: f"{directory}: missing, {told}"}
     try:
-        metrics = pd.read_parquet(table)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{table}: missing or damaged ({error}); restore it from git") from None
-    return Evidence(
-        plan=runs["plan"],
-        manifests=runs["runs"],
-        metrics=metrics,
-        samples=read_lines(directory / "samples.jsonl"),
-    )
+        runs = read_json(directory / RUNS) if (directory / RUNS).exists() else {"sha256": {}}
+    except UserError:
+        runs = {}
+    sealed = runs.get("sha256") if isinstance(runs, dict) else None
+    if not isinstance(sealed, dict):
+        return {
+            RUNS: f"{directory / RUNS}: damaged, or without hashes; {_remedy(directory / RUNS)}"
+        }
+    faults = {}
+    for path in (directory / name for name in FILES):
+        if not path.exists():
+            faults[path.name] = f"{path}: missing; {_remedy(path)}"
+            continue
+        now = json_sha256(_unsealed(runs)) if path.name == RUNS else file_sha256(path)
+        then = sealed.get(path.name)
+        if now != then and (directory / RUNS).exists():
+            faults[path.name] = (
+                f"{path}: expected {short(then)} as promoted, got {short(now)}; {_remedy(path)}"
+            )
+    return faults
 
 
-def promote(root: Path, target: Path, verdicts: Any, force: bool) -> None:
-    """Turn a complete, clean-tree run into committed evidence.
+def _remedy(path: Path) -> str:
+    other = "promote again"
+    if path.name == VERDICTS:
+        other = "delete it and run `python -m analysis.claims readme`"
+    return f"`git checkout -- {path}` brings back what was committed, or {other}"
+
+
+def read_evidence(directory: Path) -> Evidence:
+    """The committed evidence of one experiment, from its artifacts/ folder.
+
+    Of files that are not as promoted, `faults` tells and nothing is taken.
 
     Raises:
-        UserError: runs missing, a changed tree, overrides, or evidence that is there already.
+        UserError: there is no evidence at all.
     """
-    evidence = read_runs(root)
-    missing = evidence.missing()
-    if missing:
-        listed = ", ".join(f"{arm} seed {seed}" for arm, seed in missing[:5])
-        raise UserError(
-            f"{root}: incomplete, {len(missing)} of the planned runs are missing ({listed}"
-            f"{', ...' if len(missing) > 5 else ''}); run the experiment to its end first"
-        )
-    if evidence.plan["overrides"]:
-        raise UserError(f"{root}: made with SET overrides; only a run as configured is evidence")
-    dirty = [m for m in evidence.manifests if not m["clean_tree"]]
-    if dirty:
-        raise UserError(
-            f"{root}: {len(dirty)} run(s) started with uncommitted changes, so no commit says what "
-            f"ran; commit, set these runs aside with FRESH=1 and run again"
-        )
-    if (target / "runs.json").exists() and not force:
-        raise UserError(f"{target}: evidence is there already; FORCE=1 replaces it")
-    new = target.with_name(f"{target.name}.new")
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
-    evidence.metrics.to_parquet(new / "metrics.parquet", compression="zstd", index=False)
-    with (new / "samples.jsonl").open("w", encoding="utf-8") as file:
-        for sample in evidence.samples:
-            file.write(json.dumps(sample) + "\n")
-    write_json(new / "verdicts.json", verdicts)
-    write_json(new / "runs.json", {"plan": evidence.plan, "runs": evidence.manifests})
-    if target.exists():  # only now, with the new evidence whole on disk
-        shutil.rmtree(target)
-    new.rename(target)
+    if not has_evidence(directory):
+        raise UserError(f"{directory}: no committed evidence; promote a complete run first")
+    faults = evidence_faults(directory)
+    plan, manifests, metrics, samples = dict(NO_PLAN), [], _frame([]), []
+    if RUNS not in faults:
+        runs = read_json(directory / RUNS)
+        plan, manifests = runs["plan"], runs["runs"]
+    if METRICS not in faults and RUNS not in faults:
+        try:
+            metrics = pd.read_parquet(directory / METRICS)
+        except (OSError, ValueError) as error:
+            table = directory / METRICS
+            faults[METRICS] = f"{table}: unreadable ({error}); {_remedy(table)}"
+    if SAMPLES not in faults and RUNS not in faults:
+        samples = read_lines(directory / SAMPLES)
+    return Evidence(plan, manifests, metrics, samples, faults=faults)

@@ -9,9 +9,9 @@ import pytest
 
 from rl.artifacts import RunWriter, run_directory
 from rl.errors import UserError
-from rl.evidence import COLUMNS, promote, read_evidence, read_runs
+from rl.evidence import COLUMNS, read_evidence, read_runs
 from rl.files import read_json, write_json
-from tests.small_runs import PLAN, VALUES, VERDICTS, bits, manifest, write_all, write_run
+from tests.small_runs import PLAN, VALUES, bits, manifest, write_all, write_run
 
 
 def test_a_run_reads_back(tmp_path: Path) -> None:
@@ -149,12 +149,3 @@ def test_no_run_at_all_still_has_the_columns(tmp_path: Path) -> None:
 def test_an_empty_place_is_named(tmp_path: Path, reader: Any) -> None:
     with pytest.raises(UserError, match=str(tmp_path)):
         reader(tmp_path)
-
-
-def test_a_missing_or_damaged_table_is_named(tmp_path: Path) -> None:
-    promote(write_all(tmp_path / "runs"), tmp_path / "artifacts", VERDICTS, force=False)
-    table = tmp_path / "artifacts" / "metrics.parquet"
-    for damage in (lambda: table.write_bytes(b"PAR1"), table.unlink):
-        damage()
-        with pytest.raises(UserError, match=r"metrics\.parquet: missing or damaged"):
-            read_evidence(tmp_path / "artifacts")

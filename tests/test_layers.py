@@ -20,13 +20,15 @@ LAYERS = (
     },
     {"models", "rollout", "engine", "artifacts"},
     {"trainers", "evidence"},
-    {"studies"},  # measure with what trainers are made of
+    {"studies", "promotion"},  # studies measure with what trainers are made of
     {"runner"},
     {"cli"},
 )
 RANK = {unit: rank for rank, units in enumerate(LAYERS) for unit in units}
 READS_CONFIG = {"trainers", "studies", "runner", "cli"}
-OPEN_TO_ANALYSIS = {"rl.artifacts", "rl.evidence", "rl.config", "rl.errors", "rl.files"}
+OPEN_TO_ANALYSIS = {
+    *("rl.artifacts", "rl.evidence", "rl.promotion", "rl.config", "rl.errors", "rl.files"),
+}
 
 
 def imports(source: str) -> Iterator[str]:

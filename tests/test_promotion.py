@@ -8,8 +8,9 @@ import pytest
 
 from rl.artifacts import RunWriter, run_directory
 from rl.errors import UserError
-from rl.evidence import promote, read_evidence, read_runs
+from rl.evidence import read_evidence, read_runs
 from rl.files import read_json, write_json
+from rl.promotion import promote
 from tests.small_runs import PLAN, VERDICTS, assert_same, manifest, write_all
 
 

@@ -19,8 +19,9 @@ from analysis.verdicts import Verdict, judge
 from rl.artifacts import RunWriter, run_directory
 from rl.config import Claims, Experiment, RunConfig, config_digest, load_experiment
 from rl.config.schema import read_yaml
-from rl.evidence import COLUMNS, Evidence, promote
+from rl.evidence import COLUMNS, Evidence
 from rl.files import write_json
+from rl.promotion import promote
 
 NAME = "03-std-scaling"
 ACCURACY = {"metric": "eval/accuracy", "steps": "last"}

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from analysis.claims import main
+from rl.evidence import read_evidence, seal
 
 ARTIFACTS = Path("experiments/03-std-scaling/artifacts")
 RUNS = Path("runs/03-std-scaling/laptop")
@@ -46,6 +47,7 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 @pytest.mark.usefixtures("root")
 def test_show_prints_and_writes(capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(ARTIFACTS)
     assert main(["show", "3"]) == 0
     out = capsys.readouterr().out
     assert "03-std-scaling, laptop: 60 of 60 runs (15 arms x 4 seeds)" in out
@@ -64,6 +66,7 @@ def test_show_puts_the_committed_verdict_beside(capsys: pytest.CaptureFixture[st
     committed["verdicts"][1]["verdict"] = "contradicted"
     del committed["verdicts"][2]
     (ARTIFACTS / "verdicts.json").write_text(json.dumps(committed))
+    seal(ARTIFACTS)
     capsys.readouterr()
     assert main(["show", "3"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -211,6 +214,8 @@ def test_an_edited_metric_is_found(capsys: pytest.CaptureFixture[str]) -> None:
     chosen = (table["arm"] == "none") & (table["metric"] == "eval/accuracy")
     table.loc[chosen, "value"] *= 1.001
     table.to_parquet(ARTIFACTS / "metrics.parquet", index=False)
+    assert "metrics.parquet: expected sha256" in fails(capsys, "readme", "--check")
+    seal(ARTIFACTS)  # with hashes that go with it, the verdicts do not
     assert "claim learns: effect is" in fails(capsys, "readme", "--check")
 
 
@@ -231,6 +236,8 @@ def test_a_claim_changed_after_the_runs(capsys: pytest.CaptureFixture[str]) -> N
     marked = [line for line in Path("README.md").read_text().splitlines() if "post hoc" in line]
     assert len(marked) == 1
     assert "Training always raises" in marked[0]
+    assert read_evidence(ARTIFACTS).faults == {}
+    assert main(["readme", "--check"]) == 0
 
 
 @pytest.mark.usefixtures("renewed")
