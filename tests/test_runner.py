@@ -1,5 +1,6 @@
 """A miniature experiment through the runner: twice, on one and two processes, with accidents."""
 
+import hashlib
 import json
 import os
 import re
@@ -112,6 +113,8 @@ def test_manifest_says_what_ran_on_what(first: Place) -> None:
         assert manifest["claims_sha256"] == experiment.claims_sha256
         assert manifest["claims"] == experiment.claims.digests()
         assert manifest["base_model"] == base_digest(config)
+        weights = first.runs / "base-models" / base_digest(config) / "model.safetensors"
+        assert manifest["base_sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
         assert manifest["versions"]["torch"] == version("torch")
         assert manifest["versions"]["python"].startswith("3.11.")
         assert manifest["machine"]["cores"] == os.cpu_count()

@@ -12,6 +12,7 @@ from typing import Any
 
 from rl.artifacts import RunWriter, run_directory
 from rl.config import RunSpec, config_digest
+from rl.digests import file_sha256
 from rl.errors import UserError
 from rl.files import named
 
@@ -105,6 +106,7 @@ def _do(job: Job, report: Callable[[int, float], None]) -> None:
         "config": spec.config.model_dump(mode="json"),
         "config_sha256": config_digest(spec.config),
         "base_model": base.name,
+        "base_sha256": file_sha256(base / "model.safetensors"),
         "versions": versions(),
         "machine": machine(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
