@@ -15,7 +15,14 @@ from typing import Any
 
 from analysis.table import experiment_result, readme_table, renewed, terminal
 from analysis.verdicts import Verdict, judge
-from rl.config import find_experiment, load_experiment, parse_overrides
+from rl.config import (
+    RunConfig,
+    config_digest,
+    find_experiment,
+    load_experiment,
+    parse_overrides,
+    validate,
+)
 from rl.errors import UserError
 from rl.evidence import (
     RUNS as RUNS_FILE,
@@ -138,7 +145,11 @@ def promote_runs(number: int, force: bool) -> None:
     evidence = read_runs(root)
     verdicts = verdicts_of(evidence, directory)
     target = directory / "artifacts"
-    promote(root, target, as_json(evidence, verdicts), force)
+    digests = {
+        arm: config_digest(validate(RunConfig, settings, f"{root / 'plan.json'}: arm {arm}"))
+        for arm, settings in evidence.plan["arms"].items()
+    }
+    promote(root, target, as_json(evidence, verdicts), digests, force)
     print(f"{target}: holds {len(evidence.manifests)} runs of {root} now; commit it")
 
 

@@ -30,8 +30,27 @@ VALUES = [1 / 3, 0.1 + 0.2, 5e-324, 1.7976931348623157e308, -0.0]
 VERDICTS = {"verdicts": [{"id": "a", "verdict": "inconclusive"}]}
 
 
+DIGESTS = {"group_std": "5ca1e", "none": "0ff"}
+CONFIG = {
+    "task": {"modulus": 5, "digits": [2]},
+    "base": {"seed": 0},
+    "engine": {"precision": "fp32", "micro_batch_size": 64, "zero_stage": 0},
+}
+
+
 def manifest(arm: str, seed: int, **changes: Any) -> dict[str, Any]:
-    return {"arm": arm, "seed": seed, "profile": "laptop", "clean_tree": True, **changes}
+    return {
+        "arm": arm,
+        "seed": seed,
+        "profile": "laptop",
+        "clean_tree": True,
+        "commit": "0" * 40,
+        "config": CONFIG,
+        "config_sha256": DIGESTS[arm],
+        "versions": {"python": "3.11.7", "torch": "2.13.0"},
+        "base_sha256": "ba5e",
+        **changes,
+    }
 
 
 def write_run(root: Path, arm: str, seed: int, *, finish: bool = True, **changes: Any) -> Path:

@@ -13,7 +13,7 @@ from rl.errors import UserError
 from rl.evidence import FILES, NO_PLAN, aside_of, has_evidence, read_evidence, seal
 from rl.files import read_json, write_json
 from rl.promotion import promote
-from tests.small_runs import VERDICTS, write_all
+from tests.small_runs import DIGESTS, VERDICTS, write_all
 
 Spoil = Callable[[Path], object]
 
@@ -21,7 +21,7 @@ Spoil = Callable[[Path], object]
 @pytest.fixture(scope="module")
 def promoted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("promoted")
-    promote(write_all(root / "runs"), root / "artifacts", VERDICTS, force=False)
+    promote(write_all(root / "runs"), root / "artifacts", VERDICTS, DIGESTS, force=False)
     return root / "artifacts"
 
 

@@ -32,7 +32,7 @@ from rl.config.run import (
     TaskConfig,
     TextConfig,
 )
-from rl.config.schema import parse_overrides, parse_value
+from rl.config.schema import parse_overrides, parse_value, validate
 
 __all__ = [
     "AdvantageConfig",
@@ -63,4 +63,5 @@ __all__ = [
     "load_experiment",
     "parse_overrides",
     "parse_value",
+    "validate",
 ]

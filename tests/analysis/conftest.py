@@ -202,7 +202,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     experiment = load_experiment(directory, "laptop")
     write_runs(experiment, root / "runs" / NAME)
     # verdicts.json is the command's to write; the tests that need it call the command.
-    promote(root / "runs" / NAME / "laptop", directory / "artifacts", {}, force=False)
+    digests = {arm: config_digest(config) for arm, config in experiment.arms.items()}
+    promote(root / "runs" / NAME / "laptop", directory / "artifacts", {}, digests, force=False)
     (directory / "artifacts" / "verdicts.json").unlink()
     return root
 
