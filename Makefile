@@ -7,6 +7,8 @@ ARMS :=
 SET :=
 FRESH :=
 FORCE :=
+ARM :=
+SEED :=
 PYTHON :=
 # nproc obeys OMP_NUM_THREADS, which speaks of threads, not of runs.
 JOBS := $(shell env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc 2>/dev/null \
@@ -28,6 +30,8 @@ export RL_SEEDS := $(value SEEDS)
 export RL_ARMS := $(value ARMS)
 export RL_JOBS := $(value JOBS)
 export RL_SET := $(value SET)
+export RL_ARM := $(value ARM)
+export RL_SEED := $(value SEED)
 RL_OPTIONS = --profile "$$RL_PROFILE" $${RL_SET:+--set "$$RL_SET"}
 
 # Settings of the shell that change what Python imports or how.
@@ -38,7 +42,7 @@ export PYTHONNOUSERSITE := 1
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .PHONY: help setup figures claims report lint format test test-slow clean
-.PHONY: $(addprefix exp-,$(NUMBERS)) $(addprefix promote-,$(NUMBERS))
+.PHONY: $(addprefix exp-,$(NUMBERS)) $(addprefix promote-,$(NUMBERS)) $(addprefix verify-,$(NUMBERS))
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / \
@@ -63,11 +67,23 @@ $(addprefix exp-,$(NUMBERS)): exp-%: $(STAMP)
 $(addprefix promote-,$(NUMBERS)): promote-%: $(STAMP)
 	@$(PY) -m analysis.claims promote $* $(if $(filter-out 0,$(FORCE)),--force)
 
+# What needs no run is checked first; a disagreement there does not keep the run from being done.
+$(addprefix verify-,$(NUMBERS)): verify-%: $(STAMP)
+	@status=0; $(PY) -m analysis.verify $* || status=$$?; \
+	[ $$status -ne 2 ] || exit 2; \
+	again=0; $(PY) -m rl.cli verify $* $${RL_ARM:+--arm "$$RL_ARM"} \
+		$${RL_SEED:+--seed "$$RL_SEED"} || again=$$?; \
+	[ $$again -eq 0 ] || status=$$again; \
+	exit $$status
+
 exp-%: ## Train every arm and seed, print each claim's verdict (PROFILE SEEDS ARMS JOBS SET FRESH)
 	$(error $@: no experiment $*; known: $(or $(NUMBERS:%=exp-%),none))
 
 promote-%: ## Turn a complete run into committed artifacts (FORCE=1 replaces what is there)
 	$(error $@: no experiment $*; known: $(or $(NUMBERS:%=promote-%),none))
+
+verify-%: ## Check the committed evidence, run one of its runs again and compare (ARM SEED)
+	$(error $@: no experiment $*; known: $(or $(NUMBERS:%=verify-%),none))
 
 figures: $(STAMP) ## Draw every figure from the committed artifacts
 	@$(PY) -m analysis.figures

@@ -1,4 +1,4 @@
-"""`rl run`: the command behind `make exp-NN`."""
+"""`rl run` and `rl verify`: the commands behind `make exp-NN` and `make verify-NN`."""
 
 import argparse
 import math
@@ -12,10 +12,11 @@ from rl.files import CHECKPOINT_SECONDS
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; the exit status is 0 if all went well, 1 if a run failed, 2 for bad input."""
+    """Run a command; the exit status is 0 if all went well, 2 for bad input, and 1 if a run failed
+    or is not what the evidence says."""
     options = _parser().parse_args(arguments)
     try:
-        return _run(options)
+        return {"run": _run, "verify": _verify}[options.command](options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -40,7 +41,12 @@ def _parser() -> argparse.ArgumentParser:
         default=str(CHECKPOINT_SECONDS),
         help="between two checkpoints of a run; 0 makes one every step",
     )
-    run.add_argument("--runs", type=Path, default=Path("runs"))
+    verify = commands.add_parser("verify", help="run one committed run again and compare")
+    verify.add_argument("number", help="the experiment, such as 03")
+    verify.add_argument("--arm", default="", help="the first of the evidence if empty")
+    verify.add_argument("--seed", default="", help="the first of the evidence if empty")
+    for command in (run, verify):
+        command.add_argument("--runs", type=Path, default=Path("runs"))
     return parser
 
 
@@ -59,6 +65,22 @@ def _run(options: argparse.Namespace) -> int:
         checkpoint_seconds=_seconds(options.checkpoint_seconds),
     )
     return 0 if done else 1
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from rl.evidence import read_evidence
+    from rl.runner.again import verify_run
+
+    directory = find_experiment(_integer("experiment", options.number))
+    committed = read_evidence(directory / "artifacts")
+    if committed.faults:
+        print("\n".join(committed.faults.values()))
+        return 1
+    experiment = load_experiment(directory, committed.plan["profile"])
+    agrees = verify_run(
+        experiment, committed, runs=options.runs, arm=options.arm, seed=options.seed
+    )
+    return 0 if agrees else 1
 
 
 def _words(text: str) -> list[str]:

@@ -117,7 +117,8 @@ def recorder(tmp_path: Path) -> Path:
     script = tmp_path / "py"
     script.write_text(
         '#!/bin/sh\nfor argument in "$@"; do printf "<%s>" "$argument"; done; echo\n'
-        'case "$3" in run) exit "${RUN:-0}" ;; show) exit "${SHOW:-0}" ;; esac\n'
+        'case "$2 $3" in *run) exit "${RUN:-0}" ;; *show) exit "${SHOW:-0}" ;;\n'
+        'analysis.verify*) exit "${FILES:-0}" ;; *verify) exit "${AGAIN:-0}" ;; esac\n'
     )
     script.chmod(0o755)
     return script
@@ -126,7 +127,7 @@ def recorder(tmp_path: Path) -> Path:
 def test_help_lists_every_target() -> None:
     named = re.findall(r"^  make ([a-zN-]+) ", make().stdout, flags=re.MULTILINE)
     assert named == [
-        *("help", "setup", "exp-NN", "promote-NN", "figures", "claims", "report"),
+        *("help", "setup", "exp-NN", "promote-NN", "verify-NN", "figures", "claims", "report"),
         *("lint", "format", "test", "test-slow", "clean"),
     ]
 
@@ -190,7 +191,28 @@ def test_promotion_forces_only_when_told(recorder: Path) -> None:
         assert ended.stdout == f"{said}\n"
 
 
-@pytest.mark.parametrize("target", ["exp-99", "exp-3x", "exp-", "promote-99"])
+@pytest.mark.skipif(not NUMBERS, reason="no experiments yet")
+@pytest.mark.parametrize(
+    ("files", "again", "lines", "status"),
+    [
+        *(("0", "0", 2, None), ("1", "0", 2, "Error 1"), ("0", "1", 2, "Error 1")),
+        *(("1", "2", 2, "Error 2"), ("2", "0", 1, "Error 2")),
+    ],
+)
+def test_verification_agrees_only_where_all_does(
+    recorder: Path, files: str, again: str, lines: int, status: str | None
+) -> None:
+    number = NUMBERS[0]
+    ended = make(f"verify-{number}", f"PY={recorder}", FILES=files, AGAIN=again)
+    said = [f"<-m><analysis.verify><{number}>", f"<-m><rl.cli><verify><{number}>"]
+    assert ended.stdout.splitlines() == said[:lines]
+    assert (ended.returncode == 0) == (status is None)
+    assert (status or "") in ended.stderr
+    chosen = make(f"verify-{number}", f"PY={recorder}", "ARM=none", "SEED=3")
+    assert chosen.stdout.splitlines()[1] == f"{said[1]}<--arm><none><--seed><3>"
+
+
+@pytest.mark.parametrize("target", ["exp-99", "exp-3x", "exp-", "promote-99", "verify-99"])
 def test_an_unknown_experiment_is_one_message(target: str) -> None:
     ended = make(target)
     assert ended.returncode == 2
