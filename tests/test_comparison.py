@@ -55,6 +55,7 @@ def test_the_same_machine_gives_the_same_bits(new: tuple[float, ...], agrees: bo
 
 def test_nan_is_nan() -> None:
     assert compared((1.0, math.nan), (1.0, -math.nan)).agrees
+    assert not compared((1.0, math.nan), (1.0,)).agrees
 
 
 def test_how_far_and_from_when() -> None:
@@ -86,6 +87,7 @@ FLAT = [*losses(500.0, 1500.0), *losses(500.0, 1500.0, seed=1)]
         (FLAT, (500.0, 1501.9), True),
         (FLAT, (500.0, 1502.1), False),
         (FLAT, (500.0, math.nan), False),
+        (FLAT, (1000.0, math.nan), False),
         (FLAT, (1000.0,), False),
     ],
 )
@@ -124,6 +126,11 @@ def test_samples_count_where_bits_do() -> None:
         new = evidence(losses(1.0), facts, text="3")
         found = compare(evidence(losses(1.0), HERE), new, "a", 0)
         assert found.agrees is agrees
+        assert "samples: 0 of 1 the same" in found.lines
+    none = Evidence({}, new.manifests, new.metrics, [])
+    for one, two in ((none, new), (new, none)):
+        found = compare(one, two, "a", 0)
+        assert not found.agrees
         assert "samples: 0 of 1 the same" in found.lines
 
 
