@@ -1,8 +1,9 @@
 """claims.yaml: what is claimed, on which metric and arms, by which test, fixed before the run."""
 
 import hashlib
+import sys
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -15,12 +16,14 @@ Positive = Annotated[float, Field(gt=0)]
 Direction = Literal["greater", "less"]
 
 
+def _is_number(value: Any) -> bool:
+    """Told without a conversion, which fails for an integer beyond the floats."""
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
+
+
 def _window(value: object) -> object:
     """One message for the whole union, where pydantic would give one an alternative."""
-    is_range = isinstance(value, list | tuple) and [type(x) in (int, float) for x in value] == [
-        True,
-        True,
-    ]
+    is_range = isinstance(value, list | tuple) and [_is_number(x) for x in value] == [True, True]
     if value not in ("first", "last", "all") and not is_range:
         raise ValueError(
             f"expected first, last, all or [from, to] in shares of the training, got {value!r}"
@@ -50,8 +53,8 @@ class Measure(Strict):
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:
-        for name in filter(None, (self.metric, self.slope_on)):
-            if name not in METRICS:
+        for name in (self.metric, self.slope_on):
+            if name is not None and name not in METRICS:
                 raise ValueError(f"metric {name!r} is never logged; {closest(name, list(METRICS))}")
         if self.levels is not None and METRICS[self.metric].level is None:
             raise ValueError(f"metric {self.metric!r} has no levels; drop `levels`")

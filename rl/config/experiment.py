@@ -12,13 +12,13 @@ from pydantic import AfterValidator, BaseModel, Field, JsonValue
 
 from rl.config.claims import Claims
 from rl.config.run import RunConfig
-from rl.config.schema import Strict, closest, read_yaml, validate
+from rl.config.schema import Strict, closest, plain, read_yaml, validate
 from rl.errors import UserError
 
 ProfileName = Literal["smoke", "laptop", "gpu", "paper"]
 Overrides = dict[str, JsonValue]
-# Arms name directories and stand between commas in ARMS.
-ArmName = Annotated[str, Field(pattern=r"^[a-z0-9]+(_[a-z0-9]+)*$")]
+# Arms name directories, whose names are short, and stand between commas in ARMS.
+ArmName = Annotated[str, Field(pattern=r"^[a-z0-9]+(_[a-z0-9]+)*$", max_length=100)]
 
 
 def _once(seeds: tuple[int, ...]) -> tuple[int, ...]:
@@ -29,7 +29,7 @@ def _once(seeds: tuple[int, ...]) -> tuple[int, ...]:
 
 
 Seeds = Annotated[
-    tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), AfterValidator(_once)
+    tuple[Annotated[int, Field(ge=0, lt=2**63)], ...], Field(min_length=1), AfterValidator(_once)
 ]
 
 
@@ -193,7 +193,7 @@ def _check_varies(where: str, overrides: Overrides, varies: tuple[str, ...]) -> 
         if path not in varies:
             raise UserError(
                 f"{where}: varies {path!r}, which the experiment does not declare under `varies` "
-                f"({', '.join(varies) or 'nothing'}); declare it or drop it"
+                f"({', '.join(map(plain, varies)) or 'nothing'}); declare it or drop it"
             )
 
 
@@ -204,7 +204,7 @@ def _apply(base: dict[str, Any], overrides: Overrides, where: str) -> dict[str, 
         *parents, last = path.split(".")
         node: Any = data
         for depth, part in enumerate([*parents, last]):
-            prefix = ".".join([*parents, last][:depth])
+            prefix = plain(".".join([*parents, last][:depth]))
             if not isinstance(node, dict):
                 raise UserError(
                     f"{where}: no setting {path!r}: {prefix} is a value, not a section; "

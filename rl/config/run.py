@@ -6,7 +6,9 @@ from pydantic import Field, model_validator
 
 from rl.config.schema import Strict
 
-PositiveInt = Annotated[int, Field(gt=0)]
+# Wider integers fit no tensor, table or log.
+PositiveInt = Annotated[int, Field(gt=0, lt=2**63)]
+Seed = Annotated[int, Field(gt=-(2**63), lt=2**63)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -68,7 +70,7 @@ class OptimConfig(Strict):
     betas: tuple[Fraction, Fraction]
     eps: PositiveFloat
     weight_decay: NonNegative
-    warmup_steps: Annotated[int, Field(ge=0)]
+    warmup_steps: Annotated[int, Field(ge=0, lt=2**63)]
     schedule: Literal["constant", "linear", "cosine"]
     grad_clip: NonNegative
 
@@ -76,7 +78,7 @@ class OptimConfig(Strict):
 class BaseConfig(Strict):
     """How the base model comes to be: everything here enters its cache key."""
 
-    seed: int
+    seed: Seed
     model: DecoderConfig
     digits: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
     text: TextConfig
@@ -148,7 +150,7 @@ class EvalConfig(Strict):
     problems_per_difficulty: PositiveInt
     samples: PositiveInt
     temperature: PositiveFloat
-    seed: int
+    seed: Seed
 
 
 class GradientWeightConfig(Strict):

@@ -3,7 +3,6 @@
 import difflib
 import json
 import shlex
-from collections.abc import Hashable
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,41 +21,103 @@ class Strict(BaseModel):
 
 Model = TypeVar("Model", bound=BaseModel)
 
+# Far more than an experiment needs, and little enough for any machine.
+MOST_BYTES = 200_000
+MOST_ENTRIES = 10_000
+MOST_LEVELS = 20
+MOST_FAULTS = 20
+
+_TAG = "tag:yaml.org,2002:"
+
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2 numbers (1e-4 is a number) and no duplicate keys."""
+    """YAML 1.2 numbers (1e-4 is a number), no duplicate keys, aliases within bounds."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
+    def construct_document(self, node: yaml.Node) -> Any:
+        self._measure(node, {})
+        return super().construct_document(node)
+
+    def _measure(
+        self, node: yaml.Node, sizes: dict[yaml.Node, tuple[int, int] | None]
+    ) -> tuple[int, int]:
+        """Entries and levels of `node` with its aliases written out, before that is done.
+
+        A few lines of aliases of aliases would otherwise fill any memory. Long text counts as
+        several entries.
+        """
+        if node in sizes:
+            known = sizes[node]
+            if known is None:
+                raise _refused("an alias stands inside what it names", node)
+            return known
+        sizes[node] = None
+        parts: list[yaml.Node] = []
+        if isinstance(node, yaml.MappingNode):
+            self._check_keys(node)
+            parts = [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            parts = node.value
+        inner = [self._measure(part, sizes) for part in parts]
+        entries = 1 + sum(count for count, _ in inner)
+        levels = 1 + max((deep for _, deep in inner), default=0)
+        if isinstance(node, yaml.ScalarNode):
+            entries += len(node.value) // 20
+        if entries > MOST_ENTRIES:
+            raise _refused(f"more than {MOST_ENTRIES} entries, aliases written out", node)
+        if levels > MOST_LEVELS:
+            raise _refused(f"nested more than {MOST_LEVELS} levels deep", node)
+        sizes[node] = entries, levels
+        return entries, levels
+
+    def _check_keys(self, node: yaml.MappingNode) -> None:
+        seen = set()
+        for written, _ in node.value:
+            if not isinstance(written, yaml.ScalarNode):
+                raise _refused("a list or mapping as a key is not text: quote it", written)
+            key = self.construct_object(written)
             if not isinstance(key, str):
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} is not text: quote it", node.start_mark
-                )
-            if keys.count(key) > 1 and key != "<<":
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} stands twice: keep one", node.start_mark
-                )
-        return super().construct_mapping(node, deep)
+                raise _refused(f"key {_short(key)} is not text: quote it", written)
+            if key in seen and written.tag != f"{_TAG}merge":
+                raise _refused(f"key {_short(key)} stands twice: keep one", written)
+            seen.add(key)
+
+
+def _refused(why: str, node: yaml.Node) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(None, None, why, node.start_mark)
+
+
+def _not_a_number(text: str) -> Any:
+    raise ValueError(text)
 
 
 def _scalar(text: str) -> Any:
     """A YAML 1.1 resolver takes 1e-4 for text and `no` for False; JSON's rules are simpler."""
-    try:
-        return json.loads(text)
+    try:  # NaN and Infinity are Python's, not JSON's
+        return json.loads(text, parse_constant=_not_a_number)
     except ValueError:
         return text
 
 
-def _construct_scalar(loader: _Loader, node: yaml.ScalarNode) -> Any:
-    value = loader.construct_scalar(node)
+def _construct_scalar(_: _Loader, node: yaml.Node) -> Any:
+    if not isinstance(node, yaml.ScalarNode):
+        raise _refused(f"expected one value for the tag {_short(node.tag)}", node)
+    try:  # JSON writes a character beyond 16 bits as two escapes, each half of it
+        value = node.value.encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        raise _refused(f"half of a character in {_short(node.value)}", node) from None
     if node.style is not None:
         return value
     return None if value in ("", "~") else _scalar(value)
 
 
-for _tag in ("str", "int", "float", "bool", "null", "timestamp", "merge", "value"):
-    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _construct_scalar)
+# Sets, pairs and bytes have no place in a configuration.
+_Loader.yaml_constructors = {
+    tag: construct
+    for tag, construct in yaml.SafeLoader.yaml_constructors.items()
+    if tag in (None, f"{_TAG}map", f"{_TAG}seq")
+}
+for _name in ("str", "int", "float", "bool", "null", "timestamp", "merge", "value"):
+    _Loader.add_constructor(f"{_TAG}{_name}", _construct_scalar)
 
 
 def parse_yaml(text: str, source: str) -> dict[str, Any]:
@@ -65,8 +126,12 @@ def parse_yaml(text: str, source: str) -> dict[str, Any]:
         data = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
         raise UserError(f"{source}: not readable as YAML: {error}") from None
-    except (RecursionError, ValueError) as error:
-        raise UserError(f"{source}: not readable as YAML: {error}") from None
+    except RecursionError:
+        why = f"nested more than {MOST_LEVELS} levels deep"
+        raise UserError(f"{source}: not readable as YAML: {why}") from None
+    except (ValueError, OverflowError) as error:
+        why = f"a number or the code of a character is out of range: {error}"
+        raise UserError(f"{source}: not readable as YAML: {why}") from None
     if data is None:
         raise UserError(f"{source}: empty; expected a mapping of keys to values")
     if not isinstance(data, dict):
@@ -77,11 +142,16 @@ def parse_yaml(text: str, source: str) -> dict[str, Any]:
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read one YAML mapping from a file."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    if len(data) > MOST_BYTES:
+        raise UserError(f"{path}: larger than {MOST_BYTES} bytes; shorten it")
+    try:
+        text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: expected UTF-8 text: {error}; save it as UTF-8") from None
     return parse_yaml(text, str(path))
@@ -89,9 +159,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def parse_value(text: str) -> Any:
     """The value of one `path=value` override, by the same rules as a YAML scalar or list."""
-    data = parse_yaml(f"value: {text}", f"override {text!r}")
+    data = parse_yaml(f"value: {text}", f"SET: value {_short(text)}")
     if list(data) != ["value"]:
-        raise UserError(f"override {text!r}: expected one value, got several lines; give one line")
+        raise UserError(
+            f"SET: value {_short(text)}: expected one value, got several; give one line"
+        )
     return data["value"]
 
 
@@ -104,14 +176,14 @@ def parse_overrides(text: str) -> dict[str, Any]:
     try:
         parts = shlex.split(text)
     except ValueError as error:
-        raise UserError(f"SET: {error}: {text!r}") from None
+        raise UserError(f"SET: {error}: {_short(text)}") from None
     overrides: dict[str, Any] = {}
     for part in parts:
         path, equals, value = part.partition("=")
         if not (path and equals):
-            raise UserError(f"SET: expected path=value, such as optim.lr=1e-4, got {part!r}")
+            raise UserError(f"SET: expected path=value, such as optim.lr=1e-4, got {_short(part)}")
         if path in overrides:
-            raise UserError(f"SET: {path} stands twice: keep one")
+            raise UserError(f"SET: {plain(path)} stands twice: keep one")
         overrides[path] = parse_value(value)
     return overrides
 
@@ -124,16 +196,27 @@ def validate(model: type[Model], data: dict[str, Any], source: str) -> Model:
     try:
         return model.model_validate_json(json.dumps(data))
     except ValidationError as error:
-        faults = [f"  {_fault(model, fault)}" for fault in _own_faults(error)]
-        raise UserError("\n".join([f"{source}: {len(faults)} fault(s)", *faults])) from None
+        faults = _own_faults(error)
+        lines = [f"  {_fault(model, fault)}" for fault in faults[:MOST_FAULTS]]
+        if len(faults) > MOST_FAULTS:
+            lines.append(f"  and {len(faults) - MOST_FAULTS} more")
+        raise UserError("\n".join([f"{source}: {len(faults)} fault(s)", *lines])) from None
     except (TypeError, ValueError, RecursionError) as error:
         raise UserError(f"{source}: {error}") from None
 
 
 def closest(word: str, known: list[str]) -> str:
     """`did you mean X?`, or the list of what is known."""
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known)) or 'none'}"
+    # The search takes as long as the product of the lengths; nobody mistypes a page.
+    near = difflib.get_close_matches(word, known, n=1) if len(word) <= 100 else []
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return f"known: {', '.join(plain(name) for name in sorted(known)) or 'none'}"
+
+
+def plain(name: str) -> str:
+    """The name as it is; in quotes, with escapes, where it would break a message's line."""
+    return name if name.isprintable() else repr(name)
 
 
 def _short(value: Any) -> str:
@@ -151,7 +234,7 @@ def _own_faults(error: ValidationError) -> list[Any]:
 
 
 def _fault(model: type[BaseModel], fault: Any) -> str:
-    place = ".".join(str(part) for part in fault["loc"]) or "(top)"
+    place = ".".join(plain(str(part)) for part in fault["loc"]) or "(top)"
     if fault["type"] == "extra_forbidden":
         siblings = _siblings(model, fault["loc"])
         return f"{place}: unknown key; {closest(str(fault['loc'][-1]), siblings)}"

@@ -43,7 +43,7 @@ def test_values(text: str, value: Any) -> None:
     "text", ["[1", "a: b", "1\nb: 2", "'open", "\x00", "!!python/none", "{1: 2}"]
 )
 def test_values_that_are_none(text: str) -> None:
-    with pytest.raises(UserError, match=r"^override "):
+    with pytest.raises(UserError, match=r"^SET: value "):
         parse_value(text)
 
 
@@ -69,7 +69,7 @@ def test_text_that_is_refused(text: str, told: str) -> None:
 
 
 def test_the_line_is_told() -> None:
-    with pytest.raises(UserError, match="line 3"):
+    with pytest.raises(UserError, match="line 4, column 3"):
         parse_yaml("a: 1\nb:\n  c: 1\n  c: 2\n", "x")
 
 
