@@ -32,7 +32,8 @@ export RL_JOBS := $(value JOBS)
 export RL_SET := $(value SET)
 export RL_ARM := $(value ARM)
 export RL_SEED := $(value SEED)
-RL_OPTIONS = --profile "$$RL_PROFILE" $${RL_SET:+--set "$$RL_SET"}
+# With "=", as an option's value that begins with a dash would be taken for an option.
+RL_OPTIONS = --profile="$$RL_PROFILE" $${RL_SET:+--set="$$RL_SET"}
 
 # Settings of the shell that change what Python imports or how.
 unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONOPTIMIZE PYTHONSAFEPATH PYTHONWARNINGS
@@ -56,8 +57,8 @@ setup: $(STAMP) ## Build .venv from requirements.txt; done already, it is instan
 # Status 2 is bad input: nothing ran, and its message says all. After any other failure the
 # verdicts of what is there are shown before the status is passed on.
 $(addprefix exp-,$(NUMBERS)): exp-%: $(STAMP)
-	@status=0; $(PY) -m rl.cli run $* $(RL_OPTIONS) $${RL_SEEDS:+--seeds "$$RL_SEEDS"} \
-		$${RL_ARMS:+--arms "$$RL_ARMS"} --jobs "$$RL_JOBS" $(if $(filter-out 0,$(FRESH)),--fresh) \
+	@status=0; $(PY) -m rl.cli run $* $(RL_OPTIONS) $${RL_SEEDS:+--seeds="$$RL_SEEDS"} \
+		$${RL_ARMS:+--arms="$$RL_ARMS"} --jobs="$$RL_JOBS" $(if $(filter-out 0,$(FRESH)),--fresh) \
 		|| status=$$?; \
 	[ $$status -ne 2 ] || exit 2; \
 	shown=0; $(PY) -m analysis.claims show $* $(RL_OPTIONS) || shown=$$?; \

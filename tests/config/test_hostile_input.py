@@ -239,3 +239,16 @@ def test_an_override_that_is_refused_names_the_variable(text: str, told: str) ->
     with pytest.raises(UserError) as caught:
         parse_overrides(text)
     assert str(caught.value).startswith(told)
+
+
+def test_make_passes_on_a_value_that_begins_with_a_dash() -> None:
+    done = subprocess.run(
+        ["make", "exp-03", f"PY={sys.executable}", "SEEDS=-1,2"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: SEEDS: seed -1 is not planned")
