@@ -1,93 +1,78 @@
-"""Whatever the two files hold, loading gives an experiment or one UserError."""
+"""Whatever the two files and the command line hold, the outcome is a parse or one UserError.
 
-from collections.abc import Callable
+`make test-slow` tries the same laws on some ten thousand examples.
+"""
+
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, settings, strategies as st
 
-from rl.config import load_experiment, parse_value
+from rl.config import load_experiment, parse_overrides
 from rl.config.claims import Claims
 from rl.config.experiment import ExperimentConfig
 from rl.config.run import RunConfig
 from rl.config.schema import parse_yaml, validate
 from rl.errors import UserError
-
-SCALARS = (
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.integers(min_value=10**300, max_value=10**320)
-    | st.floats()
-    | st.text(max_size=12)
-    | st.sampled_from(["<<", "=", "none", "group_std", "eval/accuracy", "first", "policy"])
-)
-NESTED = st.recursive(
-    SCALARS,
-    lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
-    ),
-    max_leaves=12,
-)
-EXAMPLES = settings(max_examples=300, deadline=None)
+from tests.config import laws
+from tests.config.conftest import small_experiment
+from tests.config.spoiled import NESTED, Raw
 
 
-def places(data: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The path of every entry of nested data."""
-    found = [path] if path else []
-    if isinstance(data, dict | list):
-        for key in data if isinstance(data, dict) else range(len(data)):
-            found += places(data[key], (*path, key))
-    return found
+def _drop_raw(value: Any) -> Any:
+    """As data, without the texts that are to be written as they stand."""
+    if isinstance(value, dict):
+        return {key: _drop_raw(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_drop_raw(part) for part in value]
+    return str(value) if isinstance(value, Raw) else value
 
 
-def told(act: Callable[[], object]) -> str:
-    """The message that `act` ends with; empty if it succeeds. Any other exception goes through."""
-    try:
-        act()
-    except UserError as error:
-        return str(error)
-    return ""
+DATA = NESTED.map(_drop_raw)
 
 
-@EXAMPLES
-@given(st.dictionaries(st.text(max_size=8), NESTED, max_size=5))
+@settings(max_examples=60)
+@given(st.dictionaries(st.text(max_size=8), DATA, max_size=5))
 def test_arbitrary_data(data: dict[str, Any]) -> None:
     text = yaml.safe_dump(data, allow_unicode=True)
     for model in (ExperimentConfig, Claims, RunConfig):
-        message = told(lambda model=model: validate(model, parse_yaml(text, "x.yaml"), "x.yaml"))
-        assert message.startswith("x.yaml: ")
+        with pytest.raises(UserError) as caught:
+            validate(model, parse_yaml(text, "x.yaml"), "x.yaml")
+        laws.check_message(str(caught.value), ("x.yaml: ",))
 
 
-@EXAMPLES
+@settings(max_examples=300)
 @given(st.text(max_size=60))
 def test_arbitrary_text(text: str) -> None:
-    message = told(lambda: parse_value(text))
-    assert message == "" or message.startswith("override ")
+    assert laws.outcome(lambda: parse_overrides(text), Path()) in ("parsed", "SET")
 
 
-@settings(EXAMPLES, suppress_health_check=[HealthCheck.too_slow])
-@given(data=st.data())
-def test_one_entry_replaced(random_files: Callable[[], Any], data: st.DataObject) -> None:
-    files = random_files()
-    part = data.draw(st.sampled_from([files.config, files.claims]))
-    *parents, last = data.draw(st.sampled_from(places(part)))
-    for key in parents:
-        part = part[key]
-    if data.draw(st.booleans()):
-        part[last] = data.draw(NESTED)
-    else:
-        del part[last]
-    message = told(files.load)
-    assert message == "" or str(files.directory) in message or message.startswith("PROFILE: ")
-
-
-@EXAMPLES
-@given(
-    path=st.text(max_size=12) | st.sampled_from(["steps", "optim", "optim.lr", "a.b"]),
-    value=NESTED,
-)
+@settings(max_examples=60)
+@given(path=st.text(max_size=12) | st.sampled_from(["steps", "optim.lr", "a.b"]), value=DATA)
 def test_one_override(written: Path, path: str, value: Any) -> None:
-    message = told(lambda: load_experiment(written, "laptop", {path: value}))
-    assert message == "" or message.startswith((f"{written}/config.yaml, ", "SET: "))
+    seen = laws.outcome(lambda: load_experiment(written, "laptop", {path: value}), written)
+    assert seen in ("parsed", "config.yaml", "SET")
+
+
+def test_spoiled_entries(files: Any) -> None:
+    seen = laws.spoiled_entries(files.directory, 120, files.config, files.claims)
+    assert min(seen[name] for name in ("parsed", "config.yaml", "claims.yaml")) > 0, seen
+
+
+def test_spoiled_bytes(files: Any) -> None:
+    seen = laws.spoiled_bytes(files.directory, 120, files.config, files.claims)
+    assert min(seen[name] for name in ("parsed", "config.yaml", "claims.yaml")) > 0, seen
+
+
+def test_valid_experiments(tmp_path: Path) -> None:
+    assert laws.valid(tmp_path / "03-small", 15)["parsed"] >= 15
+
+
+def test_command_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "experiments").mkdir()
+    files = small_experiment(tmp_path / "experiments")
+    files.load()
+    seen = laws.commands(files.directory, 80, monkeypatch)
+    assert min(seen[name] for name in ("parsed", "SET", "SEEDS", "ARMS", "JOBS")) > 0, seen
