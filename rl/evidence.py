@@ -118,7 +118,13 @@ def _unsealed(runs: dict[str, Any]) -> dict[str, Any]:
 
 
 def evidence_faults(directory: Path) -> dict[str, str]:
-    """Which committed files are not what was promoted, and what to do, by name."""
+    """Which committed files are not what was promoted, and what to do, by name.
+
+    Raises:
+        UserError: there is no evidence at all.
+    """
+    if not has_evidence(directory):
+        raise UserError(f"{directory}: no committed evidence; promote a complete run first")
     if not directory.exists():
         told = f"a promotion was cut off; `mv {aside_of(directory)} {directory}` undoes it"
         return {RUNS: f"{directory}: missing, {told}"}
@@ -160,8 +166,6 @@ def read_evidence(directory: Path) -> Evidence:
     Raises:
         UserError: there is no evidence at all.
     """
-    if not has_evidence(directory):
-        raise UserError(f"{directory}: no committed evidence; promote a complete run first")
     faults = evidence_faults(directory)
     plan, manifests, metrics, samples = dict(NO_PLAN), [], _frame([]), []
     if RUNS not in faults:

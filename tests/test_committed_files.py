@@ -10,7 +10,15 @@ import pandas as pd
 import pytest
 
 from rl.errors import UserError
-from rl.evidence import FILES, NO_PLAN, aside_of, has_evidence, read_evidence, seal
+from rl.evidence import (
+    FILES,
+    NO_PLAN,
+    aside_of,
+    evidence_faults,
+    has_evidence,
+    read_evidence,
+    seal,
+)
 from rl.files import read_json, write_json
 from rl.promotion import promote
 from tests.small_runs import DIGESTS, VERDICTS, write_all
@@ -119,8 +127,9 @@ def test_evidence_that_a_promotion_left_aside_is_named(directory: Path) -> None:
     assert f"`mv {aside_of(directory)} {directory}` undoes it" in told
     shutil.rmtree(aside_of(directory))
     assert not has_evidence(directory)
-    with pytest.raises(UserError, match="no committed evidence"):
-        read_evidence(directory)
+    for read in (read_evidence, evidence_faults):
+        with pytest.raises(UserError, match="no committed evidence"):
+            read(directory)
 
 
 @pytest.mark.parametrize("name", FILES)
