@@ -162,5 +162,5 @@ def lock(directory: Path, *, busy: str | None = None) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
     except BlockingIOError:
         os.close(descriptor)
-        raise UserError(busy) from None
+        raise UserError(str(busy)) from None
     return descriptor
