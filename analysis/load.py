@@ -111,6 +111,18 @@ def differences(found: Evidence, metric: str, treatment: str, control: str) -> p
     return bands(pairs.assign(value=pairs["value_treatment"] - pairs["value_control"]))
 
 
+def largest_gap(found: Evidence, metric: str, treatment: str, control: str) -> float:
+    """The largest |treatment - control| over all seeds, steps and levels.
+
+    Raises:
+        UserError: nothing of both was logged at the same place.
+    """
+    pairs = _pairs(found, metric, treatment, control)
+    if pairs.empty:
+        raise UserError(f"no {metric} of {treatment} and {control} at the same seed and step")
+    return float((pairs["value_treatment"] - pairs["value_control"]).abs().max())
+
+
 def ratios(found: Evidence, metric: str, treatment: str, control: str) -> pd.DataFrame:
     """`bands` of treatment / control, paired by seed; steps at which the control is 0 are left
     out."""
@@ -228,4 +240,23 @@ def sample_pairs(found: Evidence, arm: str, seed: int) -> pd.DataFrame:
         ends[name] = part.set_index(keys)[["text", "reward"]].add_prefix(f"{name} ")
     joined = ends["start"].join(ends["end"], how="inner").reset_index()
     ordered: pd.DataFrame = joined.sort_values(["difficulty", "problem_id"])
+    return ordered.drop(columns="problem_id")
+
+
+def side_by_side(found: Evidence, arms: Sequence[str], seed: int) -> pd.DataFrame:
+    """Completions of the same problems at the last evaluation, one column an arm.
+
+    Raises:
+        UserError: an arm without samples of this seed.
+    """
+    keys = ["difficulty", "problem_id", "prompt", "answer"]
+    columns = {}
+    for arm in arms:
+        kept = [s for s in found.samples if s["arm"] == arm and s["seed"] == seed]
+        if not kept:
+            raise UserError(f"no samples in the evidence of {arm}, seed {seed}")
+        table = pd.DataFrame(kept)
+        last = table[table["step"] == table["step"].max()].drop_duplicates(keys)
+        columns[arm] = last.set_index(keys)["text"]
+    ordered: pd.DataFrame = pd.DataFrame(columns).reset_index().sort_values(keys[:2])
     return ordered.drop(columns="problem_id")

@@ -166,6 +166,33 @@ def level_panels(bands: pd.DataFrame, arms: Sequence[str], level: str, y: str) -
     return figure
 
 
+def metric_panels(
+    panels: Mapping[str, pd.DataFrame], arms: Sequence[str], y: Mapping[str, str]
+) -> Figure:
+    """One panel a metric, each with its own axis, one line an arm; mean and 95% band over seeds.
+
+    Args:
+        panels: title -> bands over steps.
+        arms: a line each, the same in every panel.
+        y: label of each panel's vertical axis.
+    """
+    columns = 2
+    lines = math.ceil(len(panels) / columns)
+    figure = Figure(figsize=(10, 3.0 * lines), layout="constrained")
+    grid = list(figure.subplots(lines, columns, squeeze=False).flat)
+    for axes in grid[len(panels) :]:
+        axes.remove()
+    for axes, (title, bands) in zip(grid, panels.items(), strict=False):
+        for i, arm in enumerate(arms):
+            _band(axes, bands[bands["arm"] == arm], i)
+        axes.set(title=title, xlabel="optimiser step", ylabel=y[title])
+    handles = [
+        Line2D([], [], color=PALETTE[i], ls=DASHES[i], label=arm) for i, arm in enumerate(arms)
+    ]
+    _key(figure, handles)
+    return figure
+
+
 def _key(figure: Figure, handles: Sequence[Line2D]) -> None:
     """Names in their colours above the panels, where panels repeat the same lines."""
     figure.legend(

@@ -64,25 +64,26 @@ def test_the_answer_is_what_it_opens_with(response: str, answer: bool, throughou
 
 def test_text_is_right_as_often_as_asked_and_its_check_is_true() -> None:
     solved = {"2": 1.0, "3": 0.25, "4": 0.0}
-    texts = [
-        (problem, TASK.demonstration(problem, Random(problem.id), solved=solved, filler=0.5))
-        for problem in TASK.train_problems(3000, 1)
-    ]
-    share = Counter[int]()
-    fillers = 0
-    for problem, text in texts:
-        right = TASK.check(problem, text, every_step=False)
-        share[problem.difficulty] += right
+    right, count = Counter[int](), Counter[int]()
+    fillers: dict[str, list[int]] = {"!": [], "?": []}
+    for problem in TASK.train_problems(3000, 1):
+        text = TASK.demonstration(problem, Random(problem.id), solved=solved, filler=0.6)
+        answered = TASK.check(problem, text, every_step=False)
+        right[problem.difficulty] += answered
+        count[problem.difficulty] += 1
         bare = text.rstrip(".")
-        assert bare[2:-1] == "".join(map(str, TASK.values(problem.prompt[:-1])))
-        assert bare[-1] == ("!" if right else "?")
-        assert bare[1] in "01234"
-        fillers += len(text) - len(bare)
-    count = Counter(problem.difficulty for problem, _ in texts)
-    assert share[2] == count[2]
-    assert share[4] == 0
-    assert share[3] / count[3] == pytest.approx(0.25, abs=3 * (0.25 * 0.75 / 1000) ** 0.5)
-    assert fillers / 3000 == pytest.approx(1.0, abs=3 * (2 / 3000) ** 0.5)  # f / (1 - f) = 1
+        assert bare[2:-1] == TASK.working(problem)
+        assert bare[-1] == ("!" if answered else "?")
+        assert bare[1] in set("01234")
+        fillers[bare[-1]].append(len(text) - len(bare))
+    assert right[2] == count[2]
+    assert right[4] == 0
+    assert right[3] / count[3] == pytest.approx(0.25, abs=3 * (0.25 * 0.75 / 1000) ** 0.5)
+    # Geometric with chance f: mean f / (1 - f), variance f / (1 - f)^2.
+    for check, chance in (("?", 0.6), ("!", 0.3)):
+        found, mean = fillers[check], chance / (1 - chance)
+        error = (chance / (1 - chance) ** 2 / len(found)) ** 0.5
+        assert sum(found) / len(found) == pytest.approx(mean, abs=3 * error)
 
 
 def test_alphabet_holds_all_that_texts_use() -> None:

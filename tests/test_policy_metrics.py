@@ -10,6 +10,7 @@ import torch
 from rl.artifacts import RunWriter, read_lines
 from rl.models import Decoder
 from rl.tasks import ChainSum
+from rl.trainers.evaluation import lengths_by_outcome
 from rl.trainers.policy import batch_metrics, train_policy
 from rl.types import Completion, Problem, Rollout
 from tests.tiny import decoder, run_config
@@ -116,3 +117,13 @@ def test_training_prompts_follow_the_runs_seed_and_its_step(
     assert one == same
     assert one[0] != one[1]
     assert not [prompts for prompts in other if prompts in one]
+
+
+def test_lengths_by_outcome_by_hand() -> None:
+    made = [Completion((4,) * n, (-0.5,) * n, "stop") for n in (2, 3, 7, 8)]
+    assert lengths_by_outcome(made, [1.0, 0.0, 10.0, 0.0]) == {
+        "eval/response_tokens_correct": 4.5,
+        "eval/response_tokens_incorrect": 5.5,
+    }
+    assert lengths_by_outcome(made, [0.0] * 4) == {"eval/response_tokens_incorrect": 5.0}
+    assert lengths_by_outcome(made, [1.0] * 4) == {"eval/response_tokens_correct": 5.0}

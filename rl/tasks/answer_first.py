@@ -36,13 +36,15 @@ class AnswerFirst(ChainSum):
         """A worked response as pretraining text.
 
         With the chance `solved[n]` the answer is right, else it is one of the others; values and
-        check are right. One more filler follows with the chance `filler`.
+        check are right. One more filler follows with the chance `filler` after a wrong answer and
+        with half of it after a right one, as people go on longer when something is wrong.
         """
         answer, check = int(problem.answer), AGREES
         if rng.random() >= solved[str(problem.difficulty)]:
             answer, check = (answer + rng.randrange(1, self.modulus)) % self.modulus, DIFFERS
         text = f"{MARKER}{answer}{self.working(problem)}{check}"
-        while rng.random() < filler:
+        chance = filler if check == DIFFERS else filler / 2
+        while rng.random() < chance:
             text += FILLER
         return text
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,42 @@ def test_bands() -> None:
 def test_differences_and_ratios_are_paired() -> None:
     assert load.differences(TWO, "eval/accuracy", "b", "a")["mean"].tolist() == [9.0, 3.0]
     assert load.ratios(TWO, "eval/accuracy", "b", "a")["mean"].tolist() == [7.0, 2.5]
+
+
+def test_the_largest_gap_is_over_all_seeds_and_steps() -> None:
+    assert load.largest_gap(TWO, "eval/accuracy", "a", "b") == 9.0  # 9, 9 and 3, of either sign
+    assert load.largest_gap(TWO, "eval/accuracy", "a", "a") == 0.0
+    apart = table({("a", 0, 0): 0.0, ("b", 0, 1): 1.0})
+    with pytest.raises(UserError, match="no eval/accuracy of a and b at the same seed and step"):
+        load.largest_gap(apart, "eval/accuracy", "a", "b")
+
+
+def test_completions_stand_side_by_side() -> None:
+    samples = [
+        {
+            "arm": arm,
+            "seed": seed,
+            "step": step,
+            "difficulty": d,
+            "problem_id": 9 - d,
+            "prompt": f"p{d}",
+            "answer": f"a{d}",
+            "text": f"{arm}{seed}{step}{d}",
+        }
+        for arm in ("a", "b")
+        for seed in (0, 1)
+        for step in (0, 8)
+        for d in (3, 2)
+    ]
+    found = replace(TWO, samples=samples)
+    got = load.side_by_side(found, ["b", "a"], 1)
+    assert got.columns.tolist() == ["difficulty", "prompt", "answer", "b", "a"]
+    assert got.to_numpy().tolist() == [
+        [2, "p2", "a2", "b182", "a182"],
+        [3, "p3", "a3", "b183", "a183"],
+    ]
+    with pytest.raises(UserError, match="no samples in the evidence of a, seed 7"):
+        load.side_by_side(found, ["a"], 7)
 
 
 def test_a_ratio_to_nothing_is_left_out() -> None:
