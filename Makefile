@@ -72,8 +72,8 @@ $(addprefix promote-,$(NUMBERS)): promote-%: $(STAMP)
 $(addprefix verify-,$(NUMBERS)): verify-%: $(STAMP)
 	@status=0; $(PY) -m analysis.verify $* || status=$$?; \
 	[ $$status -ne 2 ] || exit 2; \
-	again=0; $(PY) -m rl.cli verify $* $${RL_ARM:+--arm "$$RL_ARM"} \
-		$${RL_SEED:+--seed "$$RL_SEED"} || again=$$?; \
+	again=0; $(PY) -m rl.cli verify $* $${RL_ARM:+--arm="$$RL_ARM"} \
+		$${RL_SEED:+--seed="$$RL_SEED"} || again=$$?; \
 	[ $$again -eq 0 ] || status=$$again; \
 	exit $$status
 

@@ -138,20 +138,20 @@ def test_an_experiment_runs_and_shows_with_its_settings(recorder: Path) -> None:
     ended = make(f"exp-{number}", f"PY={recorder}", "JOBS=2")
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.splitlines() == [
-        f"<-m><rl.cli><run><{number}><--profile><laptop><--jobs><2>",
-        f"<-m><analysis.claims><show><{number}><--profile><laptop>",
+        f"<-m><rl.cli><run><{number}><--profile=laptop><--jobs=2>",
+        f"<-m><analysis.claims><show><{number}><--profile=laptop>",
     ]
     ended = make(
         *(f"exp-{number}", f"PY={recorder}", "PROFILE=smoke", "SEEDS=0,1", "ARMS=none,group_std"),
         *("JOBS=1", "FRESH=1", """SET=task.name="a b" x='$HOME'"""),
     )
     run, show = ended.stdout.splitlines()
-    changes = """<--set><task.name="a b" x='$HOME'>"""
+    changes = """<--set=task.name="a b" x='$HOME'>"""
     assert run == (
-        f"<-m><rl.cli><run><{number}><--profile><smoke>{changes}<--seeds><0,1>"
-        f"<--arms><none,group_std><--jobs><1><--fresh>"
+        f"<-m><rl.cli><run><{number}><--profile=smoke>{changes}<--seeds=0,1>"
+        f"<--arms=none,group_std><--jobs=1><--fresh>"
     )
-    assert show == f"<-m><analysis.claims><show><{number}><--profile><smoke>{changes}"
+    assert show == f"<-m><analysis.claims><show><{number}><--profile=smoke>{changes}"
 
 
 @pytest.mark.skipif(not NUMBERS, reason="no experiments yet")
@@ -159,7 +159,7 @@ def test_settings_come_from_the_command_line_only(recorder: Path) -> None:
     shell = {"PROFILE": "prod", "JOBS": "99", "SET": "a=b", "FRESH": "1", "OMP_NUM_THREADS": "1"}
     run = make(f"exp-{NUMBERS[0]}", f"PY={recorder}", **shell).stdout.splitlines()[0]
     cores = len(os.sched_getaffinity(0))
-    assert run == f"<-m><rl.cli><run><{NUMBERS[0]}><--profile><laptop><--jobs><{cores}>"
+    assert run == f"<-m><rl.cli><run><{NUMBERS[0]}><--profile=laptop><--jobs={cores}>"
 
 
 @pytest.mark.skipif(not NUMBERS, reason="no experiments yet")
@@ -209,7 +209,7 @@ def test_verification_agrees_only_where_all_does(
     assert (ended.returncode == 0) == (status is None)
     assert (status or "") in ended.stderr
     chosen = make(f"verify-{number}", f"PY={recorder}", "ARM=none", "SEED=3")
-    assert chosen.stdout.splitlines()[1] == f"{said[1]}<--arm><none><--seed><3>"
+    assert chosen.stdout.splitlines()[1] == f"{said[1]}<--arm=none><--seed=3>"
 
 
 @pytest.mark.parametrize("target", ["exp-99", "exp-3x", "exp-", "promote-99", "verify-99"])

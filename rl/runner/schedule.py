@@ -43,6 +43,9 @@ def run_experiment(
         raise UserError(f"JOBS: expected 1 or more processes, got {jobs}")
     specs = experiment.select(arms, seeds)
     root = runs / experiment.name / experiment.label
+    directories = [run_directory(root, spec.arm, spec.seed) for spec in specs]
+    if fresh or any(run_status(directory) != "complete" for directory in directories):
+        _check_data(specs)  # before anything is written
     busy = f"{root}: another process runs this experiment; wait for it or stop it first"
     held = lock(root, busy=busy)
     if fresh and (root / "plan.json").exists():
@@ -63,9 +66,6 @@ def _run(
     jobs: int,
     checkpoint_seconds: float,
 ) -> bool:
-    directories = [run_directory(root, spec.arm, spec.seed) for spec in specs]
-    if any(run_status(directory) != "complete" for directory in directories):
-        _check_data(specs)
     # Of all that is planned: the plan speaks for every run that lies under it.
     done = {(s.arm, s.seed) for s in experiment.select(None, None) if _done(root, s)}
     for spec in specs:

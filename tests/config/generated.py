@@ -75,7 +75,11 @@ def runs(draw: st.DrawFn) -> dict[str, Any]:
     size = draw(st.integers(2, 16))
     return {
         "program": draw(st.sampled_from(["policy", "gradient_weight"])),
-        "task": {"name": "chain_sum", "modulus": draw(st.integers(2, 10)), "digits": digits},
+        "task": {
+            "name": draw(st.sampled_from(["chain_sum", "answer_first"])),
+            "modulus": draw(st.integers(2, 10)),
+            "digits": digits,
+        },
         "base": {
             "seed": draw(st.integers(-MOST, MOST)),
             "model": {
@@ -99,6 +103,7 @@ def runs(draw: st.DrawFn) -> dict[str, Any]:
             "group_size": size,
             "temperature": draw(st.floats(0.01, 10)),
             "max_new_tokens": draw(st.integers(1, 4096)),
+            "ignore_eos": draw(st.booleans()),
         },
         "reward": {"name": "solution", "scale": draw(FREE["reward.scale"])},
         "advantage": {
