@@ -171,14 +171,35 @@ def test_notebook_03_executes(
     assert {path.split(".")[1] for path in pictures} == {"png", "svg"}
 
 
+@pytest.mark.notebook
+def test_notebook_04_draws_the_committed_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RL_FIGURES", str(tmp_path / "figures"))
+    assert figures.main(["4", "--output", str(tmp_path)]) == 0
+    assert capfd.readouterr() == ("exp_04.ipynb: executed\n", "")
+    drawn, committed = (
+        sorted(path.name for path in (folder / "exp_04").iterdir())
+        for folder in (tmp_path / "figures", plots.FIGURES)
+    )
+    assert drawn == committed
+    assert len(drawn) == 8
+    cells = json.loads((tmp_path / "exp_04.ipynb").read_text())["cells"]
+    outputs = [out for cell in cells for out in cell.get("outputs", [])]
+    assert {out["output_type"] for out in outputs} == {"execute_result"}
+    assert len([out for out in outputs if "image/png" in out["data"]]) == 4
+
+
 def test_without_evidence_a_notebook_is_skipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "03-std-scaling").mkdir()
+    for name in ("03-std-scaling", "04-length-normalization"):
+        (tmp_path / name).mkdir()
     monkeypatch.setenv("RL_EVIDENCE", str(tmp_path))
     assert figures.main(["--output", str(tmp_path)]) == 0
-    assert capsys.readouterr() == ("exp_03.ipynb: skipped, no committed evidence yet\n", "")
-    assert not (tmp_path / "exp_03.ipynb").exists()
+    told = (f"exp_{n}.ipynb: skipped, no committed evidence yet\n" for n in ("03", "04"))
+    assert capsys.readouterr() == ("".join(told), "")
+    assert not list(tmp_path.glob("*.ipynb"))
 
 
 def test_an_unknown_notebook_is_named(capsys: pytest.CaptureFixture[str]) -> None:
