@@ -190,11 +190,11 @@ def final_accuracy(found: Evidence) -> pd.DataFrame:
     """
     arms = arms_with(found, "eval/accuracy")
     table = rows(found, "eval/accuracy", arms)
-    step = table["step"].max()
     configs = {m["arm"]: m["config"] for m in found.manifests}
     out = []
     for arm in arms:
-        values = table.loc[(table["arm"] == arm) & (table["step"] == step), "value"]
+        own = table[table["arm"] == arm]
+        values = own.loc[own["step"] == own["step"].max(), "value"]
         sample = np.array(values, dtype=np.float64)
         low, high = stats.interval(sample, BAND)
         settings = configs[arm]["eval"]

@@ -152,7 +152,8 @@ def learning_curves(bands: pd.DataFrame, arms: Sequence[str], reference: str, y:
 def level_panels(bands: pd.DataFrame, arms: Sequence[str], level: str, y: str) -> Figure:
     """One panel a level, one line an arm; mean and 95% band over seeds."""
     levels = sorted(bands["level"].unique())
-    figure, panels = _grid(len(levels), 4, 10, 2.3)
+    columns = min(4, len(levels))
+    figure, panels = _grid(len(levels), columns, 10, 2.3 if len(levels) > columns else 3.2)
     for axes, value in zip(panels, levels, strict=True):
         for i, arm in enumerate(arms):
             _band(axes, bands[(bands["arm"] == arm) & (bands["level"] == value)], i)
