@@ -10,10 +10,10 @@ tasks       worlds: problems and their text     rewards     verifiers
 advantages, logprobs, losses, exact             pure tensor maths
 models      from-scratch decoders               rollout     samplers behind one protocol
 engine      the only user of DeepSpeed          artifacts   runs on disk
-digests     content hashes                      evidence    what runs and commits tell
-trainers    short loops over the engine         studies     programs that measure
-promotion   runs -> committed evidence          runner      arms x seeds -> processes
-cli         `rl run`, behind `make exp-NN`
+files       lines, locks, checkpoints: whole    digests     content hashes
+evidence    what runs and commits tell          trainers    short loops over the engine
+studies     programs that measure               promotion   runs -> committed evidence
+runner      arms x seeds -> processes           cli         `rl run`, `rl verify`
 
 Each layer imports only from those before it; tests/test_layers.py holds it so.
 """
