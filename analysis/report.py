@@ -25,7 +25,7 @@ from analysis.table import frame_rows, marks, notes, number
 from analysis.verdicts import RULES, Outcome, Verdict
 from rl.config import Claim, Experiment, load_experiment
 from rl.errors import UserError
-from rl.evidence import Evidence, read_evidence
+from rl.evidence import VERDICTS as VERDICTS_FILE, Evidence, read_evidence
 
 OUTPUT = Path("report/index.html")
 TEMPLATES = Path(__file__).resolve().parent / "templates"
@@ -115,6 +115,9 @@ def section(root: Path, directory: Path) -> Section:
     if not (artifacts / "runs.json").exists():
         return Section(load_experiment(directory, PROMOTED_PROFILE), prose, [], [], [], [])
     evidence = read_evidence(artifacts)
+    for name, fault in evidence.faults.items():
+        if name != VERDICTS_FILE:  # which is compared with fresh ones below
+            raise UserError(fault)
     experiment = load_experiment(directory, evidence.plan["profile"])
     return Section(
         experiment,

@@ -18,6 +18,7 @@ from analysis.citation import bibtex, plain_text, read_citation
 from analysis.claims import main as claims_main
 from analysis.table import frame_rows
 from rl.errors import UserError
+from rl.evidence import seal
 from tests.report_parts import (
     CITATION,
     EXPERIMENT,
@@ -206,6 +207,7 @@ def test_what_people_wrote_is_shown_and_does_nothing(repository: Path) -> None:
     runs = directory / "artifacts" / "runs.json"
     for old in ("a processor", "b" * 16, "0" * 40):
         replace(runs, json.dumps(old), json.dumps(HOSTILE))
+    seal(runs.parent)
     add_figures(repository, dots__svg=SVG)
     add_notebook(repository, ("markdown", f"# {HOSTILE}\n\n{HOSTILE}"), ("code", "exp_03/dots.png"))
     page = Page(report.page(repository))
@@ -219,7 +221,7 @@ def test_what_people_wrote_is_shown_and_does_nothing(repository: Path) -> None:
 def test_this_repositorys_page_loads_nothing() -> None:
     page = Page(report.page(ROOT))
     assert_harmless(page)
-    drawn = {path.stem for path in (ROOT / "analysis" / "figures").glob("exp_*/*")}
+    drawn = {path.with_suffix("") for path in (ROOT / "analysis" / "figures").glob("exp_*/*")}
     assert len(page.all("img")) == len(drawn) > 0
     assert all(image["alt"] for image in page.all("img"))
 
@@ -260,8 +262,7 @@ def test_the_same_evidence_gives_the_same_bytes(
         ("CITATION.cff", "2026-01-31", "January", "date-released: string should match"),
         ("CITATION.cff", "{name: The authors}", "{alias: x}", "an author with `name` or"),
         ("CITATION.cff", "[{", "[", "CITATION.cff: not readable as YAML"),
-        (f"{EXPERIMENT}/artifacts/runs.json", '"plan"', '"plans"', "no plan and runs in it"),
-        (f"{EXPERIMENT}/artifacts/runs.json", '"seconds"', '"s"', "run 1: seconds is None"),
+        (f"{EXPERIMENT}/artifacts/runs.json", '"plan"', '"plans"', "as promoted, got sha256"),
         (f"{EXPERIMENT}/artifacts/verdicts.json", '"n": 4', '"n": 5', "n is 5, but the metrics"),
         (f"{EXPERIMENT}/config.yaml", '"question"', '"questions"', "questions: unknown key"),
     ],
@@ -277,6 +278,17 @@ def test_a_fault_is_one_message(
     assert path in said.err
     assert told in said.err
     assert not (repository / "report").exists()
+
+
+def test_a_run_without_its_seconds_is_named(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Promoted so, with hashes that agree."""
+    runs = repository / EXPERIMENT / "artifacts" / "runs.json"
+    replace(runs, '"seconds"', '"s"')
+    seal(runs.parent)
+    assert report.main([]) == 2
+    assert "artifacts/runs.json: run 1: seconds is None" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
