@@ -108,7 +108,7 @@ test: lint ## Style, types, the verdict table and every test but the slow ones
 	@$(PY) -m analysis.claims readme --check
 	@$(PY) -m pytest -m "not slow"
 
-test-slow: $(STAMP) ## The slow tests: the report in a browser (tools/browser.sh installs one)
+test-slow: $(STAMP) ## Random kills, 10,000 random files, the report in a browser (tools/browser.sh)
 	@$(PY) -m pytest -m slow
 
 clean: ## Remove caches and report/; runs/, .venv and base models stay

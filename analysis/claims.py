@@ -23,7 +23,7 @@ from rl.config import (
     parse_overrides,
     validate,
 )
-from rl.errors import UserError
+from rl.errors import UserError, exit_status
 from rl.evidence import (
     RUNS as RUNS_FILE,
     VERDICTS,
@@ -254,12 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "seal": lambda: seal_evidence(given.number),
         "readme": lambda: readme(given.check),
     }
-    try:
-        run[given.command]()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_status(run[given.command])
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from nbformat.reader import NotJSONError
 from traitlets.config import Config
 
 from analysis.load import ROOT, artifacts
-from rl.errors import UserError
+from rl.errors import UserError, exit_status
 from rl.evidence import has_evidence
 
 NOTEBOOKS = Path(__file__).resolve().parent
@@ -98,12 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("numbers", nargs="*", type=int, metavar="NN", help="default: all")
     parser.add_argument("--output", type=Path, help="folder for the notebooks; default: in place")
     given = parser.parse_args(arguments)
-    try:
-        render(given.numbers, given.output)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_status(lambda: render(given.numbers, given.output))
 
 
 if __name__ == "__main__":

@@ -24,8 +24,8 @@ from analysis.prose import Caption, Prose, read_captions, read_prose, read_secti
 from analysis.table import frame_rows, marks, notes, number
 from analysis.verdicts import RULES, Outcome, Verdict
 from rl.config import Claim, Experiment, load_experiment
-from rl.errors import UserError
-from rl.evidence import VERDICTS as VERDICTS_FILE, Evidence, read_evidence
+from rl.errors import UserError, exit_status
+from rl.evidence import Evidence, has_evidence, read_evidence
 
 OUTPUT = Path("report/index.html")
 TEMPLATES = Path(__file__).resolve().parent / "templates"
@@ -112,12 +112,11 @@ def section(root: Path, directory: Path) -> Section:
     """
     artifacts = directory / "artifacts"
     prose = read_prose(directory / "README.md")
-    if not (artifacts / "runs.json").exists():
+    if not has_evidence(artifacts):
         return Section(load_experiment(directory, PROMOTED_PROFILE), prose, [], [], [], [])
     evidence = read_evidence(artifacts)
-    for name, fault in evidence.faults.items():
-        if name != VERDICTS_FILE:  # which is compared with fresh ones below
-            raise UserError(fault)
+    if evidence.spoilt:
+        raise UserError(evidence.spoilt)
     experiment = load_experiment(directory, evidence.plan["profile"])
     return Section(
         experiment,
@@ -253,12 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m analysis.report", description=__doc__)
     parser.add_argument("--output", type=Path, default=OUTPUT, metavar="PATH")
     given = parser.parse_args(arguments)
-    try:
-        write(Path(), given.output)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_status(lambda: write(Path(), given.output))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pathlib import Path
 from analysis.claims import EXPERIMENTS, RUNS, check_same, read_verdicts, verdicts_of
 from analysis.verdicts import Verdict
 from rl.config import find_experiment
-from rl.errors import UserError
+from rl.errors import UserError, exit_status
 from rl.evidence import FILES, VERDICTS, Evidence, read_evidence, read_runs
 
 
@@ -70,11 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m analysis.verify")
     parser.add_argument("number", type=int, metavar="NN")
     given = parser.parse_args(arguments)
-    try:
-        return 0 if verify(given.number) else 1
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return exit_status(lambda: 0 if verify(given.number) else 1)
 
 
 if __name__ == "__main__":

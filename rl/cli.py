@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from rl.config import find_experiment, load_experiment, parse_overrides
-from rl.errors import UserError
+from rl.errors import UserError, exit_status
 from rl.files import CHECKPOINT_SECONDS
 
 
@@ -15,11 +15,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command; the exit status is 0 if all went well, 2 for bad input, and 1 if a run failed
     or is not what the evidence says."""
     options = _parser().parse_args(arguments)
+    commands = {"run": _run, "verify": _verify}
     try:
-        return {"run": _run, "verify": _verify}[options.command](options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return exit_status(lambda: commands[options.command](options))
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on with the runs that are left", file=sys.stderr)
         return 130

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,3 +27,15 @@ def log_facts(path: Path) -> dict[str, str | int]:
 def short(digest: object) -> str:
     """As much of a hash as a message needs."""
     return f"sha256 {str(digest)[:12]}"
+
+
+def base_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a run's plain configuration makes its base model: runs that agree in it start from
+    one and the same."""
+    task, engine = config["task"], config["engine"]
+    return {
+        "task": [task["name"], task["modulus"]],
+        "base": config["base"],
+        "precision": engine["precision"],
+        "micro_batch_size": engine["micro_batch_size"],
+    }

@@ -1,5 +1,8 @@
 """The one error that users are meant to read."""
 
+import sys
+from collections.abc import Callable
+
 WIDEST = 500
 
 
@@ -19,3 +22,12 @@ def _line(text: str) -> str:
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in cut
     )
+
+
+def exit_status(command: Callable[[], int | None]) -> int:
+    """The status that a command returns, 0 for None; 2 after the one message of its error."""
+    try:
+        return command() or 0
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rl.digests import short
+from rl.digests import base_settings, json_sha256, short
 from rl.errors import UserError
 from rl.evidence import (
     METRICS,
@@ -119,7 +119,7 @@ def _check_together(
     weights: dict[str, dict[str, str]] = defaultdict(dict)
     for m in manifests:
         if "base_sha256" in m:  # manifests of older runs do not say
-            weights[_base_of(m["config"])].setdefault(
+            weights[json_sha256(base_settings(m["config"]))].setdefault(
                 m["base_sha256"], f"{m['arm']} seed {m['seed']}"
             )
     for found in weights.values():
@@ -129,12 +129,6 @@ def _check_together(
                 f"{root}: runs from one base configuration started from different weights "
                 f"({listed}); {FRESH}"
             )
-
-
-def _base_of(config: dict[str, Any]) -> str:
-    """The settings that make a base model, as one key."""
-    engine = {key: config["engine"][key] for key in ("precision", "micro_batch_size")}
-    return json.dumps([config["base"], config["task"]["modulus"], engine], sort_keys=True)
 
 
 def _difference(one: Mapping[str, str], two: Mapping[str, str]) -> str:

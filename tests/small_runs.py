@@ -32,7 +32,7 @@ VERDICTS = {"verdicts": [{"id": "a", "verdict": "inconclusive"}]}
 
 DIGESTS = {"group_std": "5ca1e", "none": "0ff"}
 CONFIG = {
-    "task": {"modulus": 5, "digits": [2]},
+    "task": {"name": "chain_sum", "modulus": 5, "digits": [2]},
     "base": {"seed": 0},
     "engine": {"precision": "fp32", "micro_batch_size": 64, "zero_stage": 0},
 }

@@ -112,7 +112,7 @@ def test_base_models_of_other_settings_may_differ(tmp_path: Path) -> None:
     """And runs that do not say their weights are as before there was anything to say."""
     root = write_all(tmp_path / "runs")
     for number, (section, key) in enumerate(
-        [("task", "modulus"), ("base", "seed"), ("engine", "precision")]
+        [("task", "name"), ("task", "modulus"), ("base", "seed"), ("engine", "precision")]
     ):
         config = {**CONFIG, section: {**CONFIG[section], key: "other"}}
         change_manifest(root, "none", 1, base_sha256=f"f00d{number}", config=config)

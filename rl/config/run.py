@@ -41,8 +41,8 @@ class DecoderConfig(Strict):
 
 
 class TaskConfig(Strict):
-    """Sums modulo `modulus` of several digits, worked step by step: `chain_sum` works first and
-    then answers, `answer_first` the other way round."""
+    """Prompts of several digits, worked modulo `modulus`: `chain_sum` adds them up and then
+    answers, `answer_first` answers before it works."""
 
     name: Literal["chain_sum", "answer_first"]
     modulus: Annotated[int, Field(ge=2, le=10)]
@@ -57,7 +57,8 @@ class TaskConfig(Strict):
 
 class TextConfig(Strict):
     """Pretraining text. `solved` maps a prompt's digits to the share of texts that are right
-    throughout; `filler` is the chance of one more filler token at each gap (geometric)."""
+    throughout; `filler` is the chance of one more filler token (geometric), where the task allows
+    them."""
 
     solved: Annotated[dict[str, Fraction], Field(min_length=1)]
     filler: Annotated[float, Field(ge=0, lt=1)]

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from rl.config import RunConfig
+from rl.digests import base_settings
 from rl.files import CHECKPOINT_SECONDS, Checkpoints, lock, named
 
 SOURCES = (
@@ -21,12 +22,7 @@ SOURCES = (
 def base_digest(config: RunConfig) -> str:
     """Hash of the settings, the code (comments and layout apart) and the libraries."""
     digest = hashlib.sha256()
-    settings = {
-        "task": [config.task.name, config.task.modulus],
-        "base": config.base.model_dump(),
-        "precision": config.engine.precision,
-        "micro_batch_size": config.engine.micro_batch_size,
-    }
+    settings = base_settings(config.model_dump(mode="json"))
     digest.update(json.dumps(settings, sort_keys=True).encode())
     for name in ("torch", "transformers", "deepspeed"):
         digest.update(f"{name}=={version(name)}".encode())
