@@ -37,5 +37,6 @@ def base_settings(config: Mapping[str, Any]) -> dict[str, Any]:
         "task": [task["name"], task["modulus"]],
         "base": config["base"],
         "precision": engine["precision"],
-        "micro_batch_size": engine["micro_batch_size"],
+        "micro_batch_tokens": engine["micro_batch_tokens"],
+        "compile": engine["compile"],
     }

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -75,11 +75,13 @@ class Engine:
         grad_clip: float,
         zero_stage: int,
         precision: str,
+        compiled: bool = False,
     ) -> None:
         """Wrap `model`.
 
         The learning rate of update k (from 0) is lr * min(1, (k+1)/warmup_steps) * schedule, where
         the schedule falls over the updates after the warm-up. `grad_clip` 0 means no clipping.
+        `compiled` sends calls of `model` through torch.compile, once for all shapes.
         """
         _join_process_group()
         decay = SCHEDULES[schedule]
@@ -108,6 +110,8 @@ class Engine:
         }
         if precision == "bf16":
             settings["bf16"] = {"enabled": True}
+        if compiled:
+            model = cast(nn.Module, torch.compile(model, dynamic=True))
         with _quiet():
             self._engine, self._optimizer, _, _ = deepspeed.initialize(
                 model=model,

@@ -41,7 +41,7 @@ def test_digest_of_a_base_model_follows_what_made_it() -> None:
         ("base.text", {"solved": {"2": 0.8, "3": 0.6}, "filler": 0.1}),
         ("task.modulus", 4),
         ("engine.precision", "bf16"),
-        ("engine.micro_batch_size", 3),
+        ("engine.micro_batch_tokens", 3),
     ):
         assert base_digest(run_config({path: value})) != plain, path
     for path, value in (

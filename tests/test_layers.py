@@ -18,7 +18,8 @@ LAYERS = (
         *("seeding", "advantages", "kl", "logprobs", "losses", "exact"),
         *("tasks", "rewards", "config", "files"),
     },
-    {"models", "rollout", "engine", "artifacts"},
+    {"models"},
+    {"rollout", "engine", "artifacts"},
     {"trainers", "evidence"},
     {"studies", "promotion"},  # studies measure with what trainers are made of
     {"runner"},

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rl.logprobs import token_logps
 from rl.models import Decoder
+from rl.models.fused import Fused
 from rl.rollout import LocalSampler, Request
 from rl.rollout.local import COMPACT_SHARE, sample
 from rl.trainers.parts import forward_logits
@@ -200,16 +201,18 @@ def test_eos_exactly_at_the_limit_is_a_stop() -> None:
     assert (before.token_ids, before.finish_reason) == (stopped.token_ids[:-1], "length")
 
 
-def rows_called(model: Decoder, generate: Callable[[], list[Completion]]) -> list[tuple[int, int]]:
-    """Shape of the input ids of every forward pass."""
+def rows_called(generate: Callable[[], list[Completion]]) -> list[tuple[int, int]]:
+    """Shape of the tokens of every forward pass."""
     shapes: list[tuple[int, int]] = []
+    hidden = Fused.hidden
 
-    def note(_module: Any, _arguments: Any, named: dict[str, Any]) -> None:
-        shapes.append(tuple(named["input_ids"].shape))
+    def noted(fused: Fused, token_BT: torch.Tensor, *others: Any) -> torch.Tensor:
+        shapes.append(tuple(token_BT.shape))
+        return hidden(fused, token_BT, *others)
 
-    hook = model.register_forward_pre_hook(note, with_kwargs=True)
-    generate()
-    hook.remove()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Fused, "hidden", noted)
+        generate()
     return shapes
 
 
@@ -217,8 +220,9 @@ def test_finished_rows_are_dropped_and_the_cache_is_used() -> None:
     model = decoder()
     completions = sampled(model, REQUESTS)
     lengths = [len(c.token_ids) for c in completions]
-    shapes = rows_called(model, lambda: sampled(model, REQUESTS))
-    assert shapes[0] == (len(REQUESTS), max(len(r.prompt_ids) for r in REQUESTS))
+    shapes = rows_called(lambda: sampled(model, REQUESTS))
+    # Each prompt is read once, whatever the number of its samples.
+    assert shapes[0] == (len(PROMPTS), max(len(r.prompt_ids) for r in REQUESTS))
     assert len(shapes) == max(lengths)
     for t, (rows, width) in enumerate(shapes[1:], start=1):
         live = sum(length > t for length in lengths)
@@ -236,13 +240,13 @@ def test_no_call_is_made_once_all_rows_have_ended() -> None:
         if c.finish_reason == "stop" and len(c.token_ids) <= 3
     ]
     assert done
-    shapes = rows_called(model, lambda: sampled(model, done, limit=300))
+    shapes = rows_called(lambda: sampled(model, done, limit=300))
     assert len(shapes) <= 3
 
 
 def test_max_rows_bounds_the_rows_of_a_call() -> None:
     model = decoder()
-    shapes = rows_called(model, lambda: sampled(model, REQUESTS, max_rows=7))
+    shapes = rows_called(lambda: sampled(model, REQUESTS, max_rows=7))
     assert max(rows for rows, _ in shapes) == 7
     # Sorted by prompt length, so that prompts of like length share a call.
     widths = [width for _, width in shapes if width > 1]

@@ -17,7 +17,7 @@ from rl.logprobs import token_logps
 from rl.models import Decoder
 from rl.rollout import LocalSampler, Request
 from rl.trainers import update as module
-from rl.trainers.parts import forward_logits, make_engine
+from rl.trainers.parts import forward_logits, make_engine, micro_batch_tokens
 from rl.trainers.policy import collate
 from rl.trainers.update import policy_logps, update_policy
 from rl.types import Batch, Completion, Problem, Rollout
@@ -96,7 +96,8 @@ def updated(
     """Gradients of the updates of one step, the weights after it, and its metrics."""
     model, config = decoder(seed=model_seed), run_config(changes)
     with probe(model, config, config.loss.epochs * config.loss.minibatches) as opened:
-        metrics = update_policy(opened, batch, config, seed=3, step=5)
+        tokens = micro_batch_tokens(config.engine, model)
+        metrics = update_policy(opened, batch, config, micro_tokens=tokens, seed=3, step=5)
     return opened.gradients, flat(model), metrics
 
 
@@ -154,7 +155,7 @@ def test_gradient_is_the_one_by_hand(name: str, temperature: float, mode: str) -
         "loss.name": name,
         "loss.aggregate": mode,
         "rollout.temperature": temperature,
-        "engine.micro_batch_size": 5,
+        "engine.micro_batch_tokens": 60,
     }
     [gradient], _, metrics = updated(batch, changes)
     expected = by_hand(decoder(), batch, mode, temperature=temperature)
@@ -167,7 +168,7 @@ def test_gradient_is_the_one_by_hand(name: str, temperature: float, mode: str) -
 @settings(max_examples=12)
 @given(
     order=st.permutations(list(range(ROWS))),
-    size=st.integers(1, ROWS),
+    size=st.integers(1, 200),
     extra=st.integers(0, 5),
     mode=st.sampled_from(MODES),
     token=st.integers(0, TOKENS.size - 1),
@@ -178,7 +179,9 @@ def test_gradient_ignores_row_order_micro_batches_and_padding(
     batch = made_batch(decoder())
     [plain], _, before = updated(batch, {"loss.aggregate": mode})
     moved = reordered(wider(batch, extra, token), order)
-    [gradient], _, after = updated(moved, {"loss.aggregate": mode, "engine.micro_batch_size": size})
+    [gradient], _, after = updated(
+        moved, {"loss.aggregate": mode, "engine.micro_batch_tokens": size}
+    )
     assert close(gradient, plain)
     for key in ("train/loss", "train/grad_norm"):
         assert after[key] == pytest.approx(before[key], rel=1e-5, abs=1e-7)
@@ -191,7 +194,7 @@ def test_gradient_ignores_row_order_micro_batches_and_padding(
 def test_leaving_out_rows_of_advantage_zero_keeps_the_gradient(zeros: set[int], mode: str) -> None:
     """By hand all rows are kept; the denominators are those of the whole batch."""
     batch = made_batch(decoder(), [0.0 if i in zeros else 0.3 + 0.1 * i for i in range(ROWS)])
-    [gradient], _, _ = updated(batch, {"loss.aggregate": mode, "engine.micro_batch_size": 4})
+    [gradient], _, _ = updated(batch, {"loss.aggregate": mode, "engine.micro_batch_tokens": 48})
     assert close(gradient, by_hand(decoder(), batch, mode))
 
 
@@ -212,12 +215,12 @@ def test_all_rows_of_advantage_zero_give_a_zero_gradient_and_a_step_of_momentum(
     with probe(model, config, 2) as opened:
         zero = made_batch(model, [0.0] * ROWS)
         before = flat(model)
-        metrics = update_policy(opened, zero, config, seed=0, step=0)
+        metrics = update_policy(opened, zero, config, micro_tokens=60, seed=0, step=0)
         assert torch.equal(flat(model), before)
         assert (metrics["train/loss"], metrics["train/grad_norm"]) == (0.0, 0.0)
-        update_policy(opened, made_batch(model), config, seed=0, step=1)
+        update_policy(opened, made_batch(model), config, micro_tokens=60, seed=0, step=1)
         before = flat(model)
-        update_policy(opened, zero, config, seed=0, step=2)
+        update_policy(opened, zero, config, micro_tokens=60, seed=0, step=2)
         assert not torch.equal(flat(model), before)  # AdamW goes on by its first moment
     assert all(torch.isfinite(flat(model)))
 
@@ -227,7 +230,7 @@ def test_one_on_policy_update_is_the_same_bits_clipped_or_not(mode: str) -> None
     batch = made_batch(decoder())
     # Sampler's log-probs that are far off must not matter: the old ones are the trainer's own.
     batch = replace(batch, logp_sampler_BT=batch.logp_sampler_BT - 3.0)
-    changes = {"loss.aggregate": mode, "engine.micro_batch_size": 5}
+    changes = {"loss.aggregate": mode, "engine.micro_batch_tokens": 60}
     one = updated(batch, {**changes, "loss.name": "clipped"})
     two = updated(batch, {**changes, "loss.name": "reinforce"})
     assert one[2]["train/clip_fraction"] == 0.0
@@ -243,9 +246,9 @@ def test_good_responses_become_likelier_and_bad_ones_less(name: str, sign: float
     batch = made_batch(model, [sign] + [0.0] * (ROWS - 1))
     config = run_config({"loss.name": name, "optim.lr": 1e-3})
     with probe(model, config) as opened:
-        before = policy_logps(opened, batch, config)
-        update_policy(opened, batch, config, seed=0, step=0)
-        after = policy_logps(opened, batch, config)
+        before = policy_logps(opened, batch, config, 60)
+        update_policy(opened, batch, config, micro_tokens=60, seed=0, step=0)
+        after = policy_logps(opened, batch, config, 60)
     change = ((after - before) * batch.response_BT)[0].sum()
     assert float(change) * sign > 0.01
 
@@ -329,10 +332,10 @@ def test_log_prob_gap_is_the_samplers_distance_from_the_trainer() -> None:
 
 
 def test_policy_log_probs_are_aligned_with_the_tokens() -> None:
-    model, config = decoder(), run_config({"engine.micro_batch_size": 5})
+    model, config = decoder(), run_config({"engine.micro_batch_tokens": 60})
     batch = made_batch(model)
     with probe(model, config) as opened:
-        logps = policy_logps(opened, batch, config)
+        logps = policy_logps(opened, batch, config, 60)
     for i in range(ROWS):
         row = batch.token_BT[i : i + 1, : int(batch.length_B[i])]
         with torch.no_grad():

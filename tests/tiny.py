@@ -58,6 +58,7 @@ RUN: dict[str, Any] = {
         "clip_low": 0.2,
         "clip_high": 0.2,
         "aggregate": "constant",
+        "old_logps": "trainer",
         "epochs": 1,
         "minibatches": 1,
     },
@@ -70,7 +71,12 @@ RUN: dict[str, Any] = {
         "seed": 7,
     },
     "study": {"problems_per_difficulty": 2, "direction_samples": 8, "samples": 8},
-    "engine": {"zero_stage": 0, "precision": "fp32", "micro_batch_size": 64},
+    "engine": {
+        "zero_stage": 0,
+        "precision": "fp32",
+        "micro_batch_tokens": "auto",
+        "compile": False,
+    },
 }
 
 

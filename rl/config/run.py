@@ -134,12 +134,17 @@ class AdvantageConfig(Strict):
 
 
 class LossConfig(Strict):
-    """Policy loss and how its tokens are averaged; see rl.losses."""
+    """Policy loss and how its tokens are averaged; see rl.losses.
+
+    `old_logps`: who says what the old policy's log-probs were: the trainer, by a forward pass of
+    its own before the first update, or the sampler, for free and off by the gap between the two.
+    """
 
     name: Literal["reinforce", "clipped"]
     clip_low: Annotated[float, Field(gt=0, lt=1)]
     clip_high: PositiveFloat
     aggregate: Literal["sequence_mean", "token_mean", "constant"]
+    old_logps: Literal["trainer", "sampler"]
     epochs: PositiveInt
     minibatches: PositiveInt
 
@@ -164,11 +169,17 @@ class GradientWeightConfig(Strict):
 
 class EngineConfig(Strict):
     """Operational: how DeepSpeed carries out a step. What is computed stays the same up to
-    rounding, which bf16 makes coarse."""
+    rounding, which bf16 makes coarse.
+
+    A micro-batch has `micro_batch_tokens` at most, padding included (`auto`: by the rule of
+    rl.trainers.parts, for CPU caches). `compile` runs the model through torch.compile, which takes
+    up to minutes at the start.
+    """
 
     zero_stage: Literal[0, 1, 2, 3] = 0
     precision: Literal["fp32", "bf16"] = "fp32"
-    micro_batch_size: PositiveInt = 64
+    micro_batch_tokens: PositiveInt | Literal["auto"] = "auto"
+    compile: bool = False
 
 
 class RunConfig(Strict):

@@ -1,10 +1,12 @@
 """Decoders made from scratch in stock transformers architectures."""
 
 from rl.models.decoder import Decoder, count_parameters, load_decoder, new_decoder, save_decoder
+from rl.models.fused import FusedDecoder
 from rl.models.tokenizer import Tokenizer
 
 __all__ = [
     "Decoder",
+    "FusedDecoder",
     "Tokenizer",
     "count_parameters",
     "load_decoder",

@@ -6,12 +6,13 @@ completion depends on its seed and prompt alone. Batching changes logits in the 
 falls within that distance of a boundary.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
+from rl.rollout.decoding import Decoding, decode_with, rows_at_once
 from rl.rollout.sampler import Request
 from rl.seeding import uniforms
 from rl.types import Completion
@@ -23,7 +24,7 @@ class LocalSampler:
     """Samples from a transformers decoder that it may share with the trainer."""
 
     def __init__(self, model: PreTrainedModel, *, eos_id: int, pad_id: int, max_rows: int) -> None:
-        """`max_rows` bounds the rows decoded at once, and so the cache's memory."""
+        """`max_rows` bounds the rows decoded at once; the rule for CPU caches may take fewer."""
         self._model = model
         self._eos_id = eos_id
         self._pad_id = pad_id
@@ -35,6 +36,7 @@ class LocalSampler:
         if any(own[name].data_ptr() != tensor.data_ptr() for name, tensor in state.items()):
             self._model.load_state_dict(dict(state))
 
+    @torch.inference_mode()
     def generate(
         self,
         requests: Sequence[Request],
@@ -48,51 +50,45 @@ class LocalSampler:
         Args:
             requests: prompts (token ids, at least one) and seeds.
             temperature: logits are divided by it; log-probs are under the result.
-            max_new_tokens: a row that has not sampled EOS by then ends with reason `length`.
-            ignore_eos: EOS is a token like any other, so that every row gets max_new_tokens; the
+            max_new_tokens: a row that has not sampled EOS by then, or by its own request's limit,
+                ends with reason `length`.
+            ignore_eos: EOS is a token like any other, so that every row gets all its tokens; the
                 reason still says `stop` where it was sampled.
         """
         order = sorted(range(len(requests)), key=lambda i: len(requests[i].prompt_ids))
         found: dict[int, Completion] = {}
         self._model.eval()
-        for start in range(0, len(order), self._max_rows):
-            rows = order[start : start + self._max_rows]
-            chunk = [requests[i] for i in rows]
-            for i, completion in zip(
-                rows, self._decode(chunk, temperature, max_new_tokens, ignore_eos), strict=True
-            ):
-                found[i] = completion
+        decoding = decode_with(self._model, self._pad_id)
+        longest = max((len(request.prompt_ids) for request in requests), default=0)
+        most = rows_at_once(self._model, longest + max_new_tokens, self._max_rows)
+        for rows in _even_parts(order, most):
+            completions = self._decode(
+                decoding, [requests[i] for i in rows], temperature, max_new_tokens, ignore_eos
+            )
+            found.update(zip(rows, completions, strict=True))
         return [found[i] for i in range(len(requests))]
 
-    @torch.inference_mode()
     def _decode(
         self,
+        decoding: Decoding,
         requests: Sequence[Request],
         temperature: float,
         max_new_tokens: int,
         ignore_eos: bool,
     ) -> list[Completion]:
-        device = self._model.device
-        token_BT, attention_BT = self._pad_left([r.prompt_ids for r in requests])
+        device, count = self._model.device, len(requests)
         uniform_BT = torch.from_numpy(uniforms([r.seed for r in requests], max_new_tokens))
         uniform_BT = uniform_BT.to(device)
-        row_B = torch.arange(len(requests), device=device)  # which request a live row answers
-        out_token_BT = torch.full((len(requests), max_new_tokens), self._pad_id, device=device)
-        out_logp_BT = torch.zeros(len(requests), max_new_tokens, device=device)
-        length_B = torch.full((len(requests),), max_new_tokens, device=device)
-        stopped_B = torch.zeros(len(requests), dtype=torch.bool, device=device)
-        live_B = torch.ones(len(requests), dtype=torch.bool, device=device)
-        cache = DynamicCache(config=self._model.config)
+        limits = [min(r.max_new_tokens or max_new_tokens, max_new_tokens) for r in requests]
+        limit_B = torch.tensor(limits, device=device)
+        row_B = torch.arange(count, device=device)  # which request a decoded row answers
+        live_B = torch.ones(count, dtype=torch.bool, device=device)
+        out_token_BT = torch.full((count, max_new_tokens), self._pad_id, device=device)
+        out_logp_BT = torch.zeros(count, max_new_tokens, device=device)
+        length_B = limit_B.clone()
+        stopped_B = torch.zeros(count, dtype=torch.bool, device=device)
+        logits_BV = decoding.start([r.prompt_ids for r in requests], max_new_tokens)
         for t in range(max_new_tokens):
-            position_BT = attention_BT.cumsum(1)[:, -token_BT.shape[1] :] - 1
-            logits_BV = self._model(
-                input_ids=token_BT,
-                attention_mask=attention_BT,
-                position_ids=position_BT.clamp(min=0),
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-            ).logits[:, -1]
             next_B, logp_B = sample(logits_BV, uniform_BT[row_B, t], temperature=temperature)
             out_token_BT[row_B[live_B], t] = next_B[live_B]
             out_logp_BT[row_B[live_B], t] = logp_B[live_B]
@@ -101,24 +97,23 @@ class LocalSampler:
             if not ignore_eos:
                 length_B[row_B[eos_B]] = t + 1
                 live_B = live_B & ~eos_B
+            live_B = live_B & (limit_B[row_B] > t + 1)
             live = int(live_B.sum())
             if live == 0:
                 break
-            token_BT = next_B[:, None]
-            attention_BT = torch.cat([attention_BT, attention_BT.new_ones(len(row_B), 1)], dim=1)
             if len(row_B) - live >= COMPACT_SHARE * len(row_B):
                 keep = live_B.nonzero()[:, 0]
-                cache.batch_select_indices(keep)
-                token_BT, attention_BT = token_BT[keep], attention_BT[keep]
-                row_B, live_B = row_B[keep], live_B[keep]
+                decoding.keep(keep)
+                next_B, row_B, live_B = next_B[keep], row_B[keep], live_B[keep]
+            logits_BV = decoding.step(next_B)
         return _completions(out_token_BT, out_logp_BT, length_B, stopped_B)
 
-    def _pad_left(self, prompts: Sequence[tuple[int, ...]]) -> tuple[Tensor, Tensor]:
-        width = max(len(prompt) for prompt in prompts)
-        tokens = [(self._pad_id,) * (width - len(p)) + p for p in prompts]
-        mask = [(0,) * (width - len(p)) + (1,) * len(p) for p in prompts]
-        device = self._model.device
-        return torch.tensor(tokens, device=device), torch.tensor(mask, device=device)
+
+def _even_parts(order: list[int], most: int) -> Iterator[list[int]]:
+    """Consecutive parts of `most` at most, as few and as even as can be."""
+    parts = -(-len(order) // most)
+    for i in range(parts):
+        yield order[i * len(order) // parts : (i + 1) * len(order) // parts]
 
 
 def sample(logits_BV: Tensor, uniform_B: Tensor, *, temperature: float) -> tuple[Tensor, Tensor]:

@@ -11,10 +11,14 @@ from rl.types import Completion
 
 @dataclass(frozen=True)
 class Request:
-    """One completion to sample. `seed` decides it, alone or in any batch."""
+    """One completion to sample. `seed` decides it, alone or in any batch.
+
+    `max_new_tokens` is this row's own limit, where it is lower than that of the call.
+    """
 
     prompt_ids: tuple[int, ...]
     seed: int
+    max_new_tokens: int | None = None
 
 
 class Sampler(Protocol):

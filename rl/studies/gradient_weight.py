@@ -20,19 +20,25 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rl.advantages import advantages
 from rl.artifacts import RunWriter
 from rl.config import RunConfig
 from rl.exact import expected_weight
 from rl.logprobs import token_logps
-from rl.models import Decoder, Tokenizer
+from rl.models import Decoder, FusedDecoder, Tokenizer
 from rl.rewards import REWARDS
 from rl.rollout import Sampler
 from rl.seeding import derive
 from rl.tasks import ChainSum
-from rl.trainers.parts import forward_logits, length_buckets, make_task, make_tokenizer
+from rl.trainers.parts import (
+    forward_logits,
+    length_buckets,
+    make_task,
+    make_tokenizer,
+    micro_batch_tokens,
+)
 from rl.trainers.policy import collate
 from rl.trainers.rollouts import make_sampler, roll_out
 from rl.types import Batch, Completion, Problem, Rollout, Task
@@ -169,17 +175,18 @@ def _unit(direction: Sequence[Tensor]) -> list[Tensor]:
     return [v / length for v in direction]
 
 
-def _sequence_logps(model: nn.Module, part: Batch, config: RunConfig) -> Tensor:
-    logits_BTV = forward_logits(model, part.token_BT)
+def _sequence_logps(model: Decoder, part: Batch, config: RunConfig) -> Tensor:
+    logits_BTV = forward_logits(FusedDecoder(model), part.token_BT)
     logp_BT = token_logps(logits_BTV, part.token_BT, temperature=config.rollout.temperature)
     return (logp_BT * part.response_BT).sum(dim=1)
 
 
-def _gradient(model: nn.Module, batch: Batch, config: RunConfig) -> list[Tensor]:
+def _gradient(model: Decoder, batch: Batch, config: RunConfig) -> list[Tensor]:
     """Gradient of sum_i weight_i log pi(o_i), the weights being the batch's advantages."""
     parameters = list(model.parameters())
+    micro_tokens = micro_batch_tokens(config.engine, model)
     total = [torch.zeros_like(p) for p in parameters]
-    for pick in length_buckets(batch.length_B, config.engine.micro_batch_size):
+    for pick in length_buckets(batch.length_B, micro_tokens):
         part = batch.rows(pick)
         value = (_sequence_logps(model, part, config) * part.advantage_B).sum()
         for sum_, gradient in zip(total, torch.autograd.grad(value, parameters), strict=True):
@@ -189,14 +196,15 @@ def _gradient(model: nn.Module, batch: Batch, config: RunConfig) -> list[Tensor]
 
 @torch.no_grad()
 def _directional_derivative(
-    model: nn.Module, batch: Batch, direction: Sequence[Tensor], config: RunConfig
+    model: Decoder, batch: Batch, direction: Sequence[Tensor], config: RunConfig
 ) -> Tensor:
     """d/dt log pi(o_i; theta + t v) at t = 0 for v of unit length, by a central difference."""
     parameters = list(model.parameters())
+    micro_tokens = micro_batch_tokens(config.engine, model)
 
     def logps() -> Tensor:
         value_B = torch.zeros(len(batch.length_B), dtype=torch.float64)
-        for pick in length_buckets(batch.length_B, config.engine.micro_batch_size):
+        for pick in length_buckets(batch.length_B, micro_tokens):
             value_B[pick.cpu()] = _sequence_logps(model, batch.rows(pick), config).double().cpu()
         return value_B
 

@@ -7,8 +7,10 @@ from torch import Tensor, nn
 
 from rl.config import EngineConfig, OptimConfig, TaskConfig
 from rl.engine import Engine
-from rl.models import Tokenizer
+from rl.models import Decoder, FusedDecoder, Tokenizer
 from rl.tasks import TASKS, ChainSum
+
+CACHE_BYTES = 24 * 2**20  # of a core's share of the caches
 
 
 def make_task(config: TaskConfig) -> ChainSum:
@@ -22,11 +24,12 @@ def make_tokenizer(task: ChainSum) -> Tokenizer:
 
 
 def make_engine(
-    model: nn.Module, optim: OptimConfig, engine: EngineConfig, total_updates: int
+    model: Decoder, optim: OptimConfig, engine: EngineConfig, total_updates: int
 ) -> Engine:
     """The model under DeepSpeed, for a run of `total_updates` optimiser updates."""
     return Engine(
-        model,
+        model if engine.compile else FusedDecoder(model),
+        compiled=engine.compile,
         lr=optim.lr,
         betas=optim.betas,
         eps=optim.eps,
@@ -46,12 +49,32 @@ def pad_right(rows: Sequence[Sequence[float]], *, fill: float, dtype: torch.dtyp
     return torch.tensor([[*row, *[fill] * (width - len(row))] for row in rows], dtype=dtype)
 
 
-def length_buckets(length_B: Tensor, size: int) -> list[Tensor]:
-    """Row indices in micro-batches of at most `size`, rows of like length together.
+def micro_batch_tokens(engine: EngineConfig, model: Decoder) -> int:
+    """How many tokens, padding included, one forward and backward pass takes.
 
-    Less padding, same gradient: the loss of a batch is a sum over its rows.
+    By rule: as many as keep what a block of the model leaves for its backward pass within
+    CACHE_BYTES; too few make small products, more go through memory.
     """
-    return list(torch.argsort(length_B, stable=True).split(size))
+    if engine.micro_batch_tokens != "auto":
+        return engine.micro_batch_tokens
+    config = model.config
+    floats: int = 6 * config.hidden_size + 3 * config.intermediate_size
+    return max(1, CACHE_BYTES // (4 * floats))
+
+
+def length_buckets(length_B: Tensor, tokens: int) -> list[Tensor]:
+    """Row indices in micro-batches, rows of like length together.
+
+    A micro-batch, padded to its longest row, has at most `tokens`, or is a single row. Less
+    padding, same gradient: the loss of a batch is a sum over its rows.
+    """
+    order = torch.argsort(length_B, stable=True)
+    cuts, first = [], 0
+    for i, length in enumerate(length_B[order].tolist()):
+        if i > first and (i + 1 - first) * length > tokens:
+            cuts.append(i)
+            first = i
+    return list(order.tensor_split(cuts))
 
 
 def forward_logits(model: nn.Module, token_BT: Tensor) -> Tensor:

@@ -17,7 +17,13 @@ from rl.models import Decoder
 from rl.rewards import REWARDS
 from rl.seeding import derive
 from rl.trainers.evaluation import evaluate, mean_by_difficulty
-from rl.trainers.parts import make_engine, make_task, make_tokenizer, pad_right
+from rl.trainers.parts import (
+    make_engine,
+    make_task,
+    make_tokenizer,
+    micro_batch_tokens,
+    pad_right,
+)
 from rl.trainers.rollouts import make_sampler, roll_out
 from rl.trainers.update import update_policy
 from rl.types import Batch, Rollout, Task
@@ -44,6 +50,7 @@ def train_policy(
         config.engine,
         total_updates=config.steps * config.loss.epochs * config.loss.minibatches,
     )
+    micro_tokens = micro_batch_tokens(config.engine, model)
     sampler = make_sampler(model, tokenizer)
     heldout = task.heldout_problems(config.eval.problems_per_difficulty, config.eval.seed)
     running = RunningMean()
@@ -84,7 +91,9 @@ def train_policy(
         batch = collate(rollouts_B, advantages_PG.flatten(), tokenizer.pad_id).to(engine.device)
 
         before = _flat(model)
-        updated = update_policy(engine, batch, config, seed=seed, step=step)
+        updated = update_policy(
+            engine, batch, config, micro_tokens=micro_tokens, seed=seed, step=step
+        )
         sampler.load_weights(model.state_dict())
 
         log.log(

@@ -15,7 +15,13 @@ from rl.losses import aggregate
 from rl.models import Decoder, Tokenizer, new_decoder
 from rl.seeding import derive
 from rl.tasks import ChainSum
-from rl.trainers.parts import forward_logits, length_buckets, make_engine, pad_right
+from rl.trainers.parts import (
+    forward_logits,
+    length_buckets,
+    make_engine,
+    micro_batch_tokens,
+    pad_right,
+)
 
 
 def train_base(
@@ -35,6 +41,7 @@ def train_base(
         tokenizer, **config.model.model_dump(), seed=derive("base-weights", config.seed)
     )
     engine = make_engine(model, config.optim, engine_config, config.steps)
+    micro_tokens = micro_batch_tokens(engine_config, model)
     last = checkpoints.last()
     first = engine.load(last)["step"] if last else 0
     for step in range(first, config.steps):
@@ -43,7 +50,7 @@ def train_base(
             (tokenizer.encode(prompt), (*tokenizer.encode(text), tokenizer.eos_id))
             for prompt, text in texts
         ]
-        loss = supervised_update(engine, tokens, engine_config.micro_batch_size, tokenizer.pad_id)
+        loss = supervised_update(engine, tokens, micro_tokens, tokenizer.pad_id)
         if checkpoints.due():
             checkpoints.keep(step + 1, partial(engine.save, state={"step": step + 1}))
         report(step + 1, loss)
@@ -65,7 +72,7 @@ def demonstrations(config: BaseConfig, task: ChainSum, step: int) -> list[tuple[
 def supervised_update(
     engine: Engine,
     tokens: list[tuple[tuple[int, ...], tuple[int, ...]]],
-    micro_batch_size: int,
+    micro_tokens: int,
     pad_id: int,
 ) -> float:
     """One update on the mean cross-entropy of the response tokens, in nats."""
@@ -93,4 +100,4 @@ def supervised_update(
 
         return compute
 
-    return engine.update(map(loss_of, length_buckets(length_B, micro_batch_size))).loss
+    return engine.update(map(loss_of, length_buckets(length_B, micro_tokens))).loss

@@ -29,24 +29,29 @@ class _Tally:
 
 
 def update_policy(
-    engine: Engine, batch: Batch, config: RunConfig, *, seed: int, step: int
+    engine: Engine, batch: Batch, config: RunConfig, *, micro_tokens: int, seed: int, step: int
 ) -> dict[str, float]:
     """Take every update of one step and return its metrics.
 
-    Old log-probs are the trainer's own: where a step is one update they are the update's own
-    forward pass, so that the ratio is exactly 1; else they are computed before the first update.
+    Old log-probs by `loss.old_logps`. Those of the trainer are, where a step is one update, that
+    update's own forward pass, so that the ratio is exactly 1; else they are computed before the
+    first update. A micro-batch has at most `micro_tokens`.
     """
     loss = config.loss
     logp_old_BT = None
-    if loss.epochs * loss.minibatches > 1:
-        logp_old_BT = policy_logps(engine, batch, config)
+    if loss.old_logps == "sampler":
+        logp_old_BT = batch.logp_sampler_BT
+    elif loss.epochs * loss.minibatches > 1:
+        logp_old_BT = policy_logps(engine, batch, config, micro_tokens)
     tally = _Tally()
     lr = 0.0
     for epoch in range(loss.epochs):
         for rows in _minibatches(batch, loss.minibatches, derive("minibatch", seed, step, epoch)):
             first = not tally.norms
             update = engine.update(
-                _micro_losses(engine, batch, logp_old_BT, rows, config, tally, gap=first)
+                _micro_losses(
+                    engine, batch, logp_old_BT, rows, config, micro_tokens, tally, gap=first
+                )
             )
             tally.losses.append(update.loss)
             tally.norms.append(update.grad_norm)
@@ -61,11 +66,11 @@ def update_policy(
     }
 
 
-def policy_logps(engine: Engine, batch: Batch, config: RunConfig) -> Tensor:
+def policy_logps(engine: Engine, batch: Batch, config: RunConfig, micro_tokens: int) -> Tensor:
     """Log-probs (B, T) of the batch's tokens under the engine's present weights, no gradient."""
     logp_BT = torch.zeros_like(batch.logp_sampler_BT)
     with torch.no_grad():
-        for pick in length_buckets(batch.length_B, config.engine.micro_batch_size):
+        for pick in length_buckets(batch.length_B, micro_tokens):
             part = batch.rows(pick)
             logp_BT[pick, : part.token_BT.shape[1]] = _forward(engine, part, config)
     return logp_BT
@@ -90,6 +95,7 @@ def _micro_losses(
     logp_old_BT: Tensor | None,
     rows: Tensor,
     config: RunConfig,
+    micro_tokens: int,
     tally: _Tally,
     *,
     gap: bool,
@@ -105,7 +111,7 @@ def _micro_losses(
     tally.tokens += tokens
     live = rows[batch.advantage_B[rows] != 0]
     live = live if len(live) else rows[:1]
-    for bucket in length_buckets(batch.length_B[live], config.engine.micro_batch_size):
+    for bucket in length_buckets(batch.length_B[live], micro_tokens):
         pick = live[bucket]
 
         def compute(pick: Tensor = pick) -> Tensor:

@@ -55,6 +55,7 @@ RUN = {
         "clip_low": 0.2,
         "clip_high": 0.2,
         "aggregate": "constant",
+        "old_logps": "trainer",
         "epochs": 1,
         "minibatches": 1,
     },

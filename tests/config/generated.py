@@ -117,6 +117,7 @@ def runs(draw: st.DrawFn) -> dict[str, Any]:
             "clip_low": draw(FREE["loss.clip_low"]),
             "clip_high": draw(st.floats(0.001, 10)),
             "aggregate": draw(st.sampled_from(["sequence_mean", "token_mean", "constant"])),
+            "old_logps": draw(st.sampled_from(["trainer", "sampler"])),
             "epochs": draw(st.integers(1, 16)),
             "minibatches": minibatches,
         },
@@ -136,7 +137,8 @@ def runs(draw: st.DrawFn) -> dict[str, Any]:
         "engine": {
             "zero_stage": draw(st.integers(0, 2)),
             "precision": draw(st.sampled_from(["fp32", "bf16"])),
-            "micro_batch_size": draw(st.integers(1, 4096)),
+            "micro_batch_tokens": draw(st.just("auto") | st.integers(1, 2**20)),
+            "compile": draw(st.booleans()),
         },
     }
 
