@@ -10,6 +10,7 @@ FORCE :=
 ARM :=
 SEED :=
 PYTHON :=
+QUICK :=
 # nproc obeys OMP_NUM_THREADS, which speaks of threads, not of runs.
 JOBS := $(shell env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc 2>/dev/null \
 	|| getconf _NPROCESSORS_ONLN)
@@ -42,7 +43,7 @@ export PYTHONNOUSERSITE := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help setup figures claims report lint format test test-slow clean
+.PHONY: help setup figures claims report bench lint format test test-slow clean
 .PHONY: $(addprefix exp-,$(NUMBERS)) $(addprefix promote-,$(NUMBERS)) $(addprefix verify-,$(NUMBERS))
 
 help: ## List the targets
@@ -94,6 +95,14 @@ claims: $(STAMP) ## Renew the verdict table in README.md from the committed arti
 
 report: $(STAMP) ## Write report/index.html, one page of all committed evidence
 	@$(PY) -m analysis.report
+
+bench: $(STAMP) .venv-bench/.stamp ## Compare speed with TRL, transformers and vLLM; 15 minutes (QUICK=1: 3)
+	@$(PY) -m rl.bench.main $(if $(filter-out 0,$(QUICK)),--quick --out runs/bench/quick.json,\
+		--out analysis/bench/bench.json)
+	@$(PY) -m analysis.speed $(if $(filter-out 0,$(QUICK)),show runs/bench/quick.json,renew)
+
+.venv-bench/.stamp: tools/bench-requirements.txt requirements.txt | $(STAMP)
+	@bash tools/bench.sh $(PY)
 
 lint: $(STAMP) ## Check style and types
 	@$(PY) -m ruff check

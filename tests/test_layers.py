@@ -23,10 +23,10 @@ LAYERS = (
     {"trainers", "evidence"},
     {"studies", "promotion"},  # studies measure with what trainers are made of
     {"runner"},
-    {"cli"},
+    {"cli", "bench"},
 )
 RANK = {unit: rank for rank, units in enumerate(LAYERS) for unit in units}
-READS_CONFIG = {"trainers", "studies", "runner", "cli"}
+READS_CONFIG = {"trainers", "studies", "runner", "cli", "bench"}
 OPEN_TO_ANALYSIS = {
     *("rl.artifacts", "rl.evidence", "rl.promotion", "rl.config", "rl.errors", "rl.files"),
 }

@@ -90,6 +90,8 @@ def test_files_name_no_registry_and_no_machine() -> None:
         "Makefile",
         "tools/setup.sh",
         "tools/browser.sh",
+        "tools/bench.sh",
+        "tools/bench-requirements.txt",
     ]
     for name in [*tracked, ".ci/run", "README.md"]:
         text = (ROOT / name).read_text(encoding="utf-8")
@@ -128,6 +130,7 @@ def test_help_lists_every_target() -> None:
     named = re.findall(r"^  make ([a-zN-]+) ", make().stdout, flags=re.MULTILINE)
     assert named == [
         *("help", "setup", "exp-NN", "promote-NN", "verify-NN", "figures", "claims", "report"),
+        "bench",
         *("lint", "format", "test", "test-slow", "clean"),
     ]
 

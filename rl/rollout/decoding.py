@@ -29,9 +29,11 @@ class Decoding(Protocol):
         """Go on with these rows only, given in ascending order."""
 
 
-def decode_with(model: PreTrainedModel, pad_id: int) -> Decoding:
+def decode_with(model: PreTrainedModel, pad_id: int, *, share_prompts: bool = True) -> Decoding:
     """The fast path where it computes what `model` does, else the plain one."""
-    return FusedDecoding(model, pad_id) if can_fuse(model) else PlainDecoding(model, pad_id)
+    if can_fuse(model):
+        return FusedDecoding(model, pad_id, share_prompts=share_prompts)
+    return PlainDecoding(model, pad_id)
 
 
 def rows_at_once(model: PreTrainedModel, tokens: int, most: int) -> int:

@@ -23,12 +23,24 @@ COMPACT_SHARE = 0.125  # rows that may be finished before the batch is made smal
 class LocalSampler:
     """Samples from a transformers decoder that it may share with the trainer."""
 
-    def __init__(self, model: PreTrainedModel, *, eos_id: int, pad_id: int, max_rows: int) -> None:
-        """`max_rows` bounds the rows decoded at once; the rule for CPU caches may take fewer."""
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        eos_id: int,
+        pad_id: int,
+        max_rows: int,
+        share_prompts: bool = True,
+    ) -> None:
+        """`max_rows` bounds the rows decoded at once; the rule for CPU caches may take fewer.
+
+        With `share_prompts` a prompt is read once for all of a batch's rows that have it.
+        """
         self._model = model
         self._eos_id = eos_id
         self._pad_id = pad_id
         self._max_rows = max_rows
+        self._share_prompts = share_prompts
 
     def load_weights(self, state: Mapping[str, Tensor]) -> None:
         """Copy weights in; free where `state` is this very model's own."""
@@ -58,7 +70,7 @@ class LocalSampler:
         order = sorted(range(len(requests)), key=lambda i: len(requests[i].prompt_ids))
         found: dict[int, Completion] = {}
         self._model.eval()
-        decoding = decode_with(self._model, self._pad_id)
+        decoding = decode_with(self._model, self._pad_id, share_prompts=self._share_prompts)
         longest = max((len(request.prompt_ids) for request in requests), default=0)
         most = rows_at_once(self._model, longest + max_new_tokens, self._max_rows)
         for rows in _even_parts(order, most):
