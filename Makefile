@@ -43,7 +43,7 @@ export PYTHONNOUSERSITE := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help setup figures claims report bench lint format test test-slow clean
+.PHONY: help setup figures claims report bench bench-precision lint format test test-slow clean
 .PHONY: $(addprefix exp-,$(NUMBERS)) $(addprefix promote-,$(NUMBERS)) $(addprefix verify-,$(NUMBERS))
 
 help: ## List the targets
@@ -100,6 +100,9 @@ bench: $(STAMP) .venv-bench/.stamp ## Compare speed with TRL, transformers and v
 	@$(PY) -m rl.bench.main $(if $(filter-out 0,$(QUICK)),--quick --out runs/bench/quick.json,\
 		--out analysis/bench/bench.json)
 	@$(PY) -m analysis.speed $(if $(filter-out 0,$(QUICK)),show runs/bench/quick.json,renew)
+
+bench-precision: $(STAMP) ## Learning curves in bf16 and under torch.compile beside fp32 (an hour)
+	@$(PY) -m rl.bench.precision
 
 .venv-bench/.stamp: tools/bench-requirements.txt requirements.txt | $(STAMP)
 	@bash tools/bench.sh $(PY)

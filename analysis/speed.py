@@ -206,6 +206,35 @@ def plot(data: dict[str, Any], path: Path) -> None:
     plt.close(figure)
 
 
+def curves(data: dict[str, Any], path: Path) -> None:
+    """Held-out accuracy by step, a line a seed, a panel a setting beside fp32 in grey."""
+    figure, axes = plt.subplots(1, len(data), figsize=(3.6 * len(data), 3.2), sharey=True)
+    for axis, (name, seeds) in zip(axes, data.items(), strict=True):
+        for panel, color in (("fp32", "0.75"), (name, "#d62728")):
+            for run in data[panel].values():
+                axis.plot(*zip(*run["accuracy"], strict=True), color=color, linewidth=1.2)
+        seconds = median(run["seconds"] for run in seeds.values())
+        axis.set_title(f"{name}: {seconds:.0f} s a run", fontsize=10)
+        axis.set_xlabel("step")
+    axes[0].set_ylabel("held-out accuracy")
+    figure.tight_layout()
+    figure.savefig(path, dpi=150, metadata={"Software": None})
+    plt.close(figure)
+
+
+def precision_text(data: dict[str, Any]) -> str:
+    """One sentence: seconds and last accuracies of each setting, mean over seeds."""
+    parts = []
+    for name, seeds in data.items():
+        last = [run["accuracy"][-1][1] for run in seeds.values()]
+        seconds = [run["seconds"] for run in seeds.values()]
+        parts.append(
+            f"{name} {sum(last) / len(last):.3f} ({min(last):.3f} to {max(last):.3f}) in "
+            f"{median(seconds):.0f} s"
+        )
+    return f"Last held-out accuracy of a small run, mean over seeds: {'; '.join(parts)}."
+
+
 def flame(data: dict[str, Any], path: Path) -> None:
     """The profiled step from the whole (top) to single operations, widths by CPU seconds."""
     tree = data["profile"]["tree"]
@@ -255,6 +284,11 @@ def renew() -> int:
     """Write the plot beside the committed measurements, and the table into the README."""
     data = read_json(BENCH / "bench.json")
     plot(data, BENCH / "bench.png")
+    below = []
+    if (BENCH / "precision.json").exists():
+        precision = read_json(BENCH / "precision.json")
+        curves(precision, BENCH / "precision.png")
+        below = ["", precision_text(precision)]
     flame(data, BENCH / "profile.png")
     text = f"# One step under the profiler\n\n{profile_table(data)}\n"
     (BENCH / "profile.md").write_text(text, encoding="utf-8")
@@ -264,8 +298,9 @@ def renew() -> int:
         raise UserError(f"README.md: expected the marks {BEGIN} and {END}; restore them")
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    readme.write_text(f"{before}{BEGIN}\n{table(data)}\n{END}{after}", encoding="utf-8")
-    print(f"{table(data)}\n\n{DIFFERENCES}")
+    shown = "\n".join([table(data), *below])
+    readme.write_text(f"{before}{BEGIN}\n{shown}\n{END}{after}", encoding="utf-8")
+    print(f"{shown}\n\n{DIFFERENCES}")
     return 0
 
 

@@ -14,6 +14,7 @@ files       lines, locks, checkpoints: whole    digests     content hashes
 evidence    what runs and commits tell          trainers    short loops over the engine
 studies     programs that measure               promotion   runs -> committed evidence
 runner      arms x seeds -> processes           cli         `rl run`, `rl verify`
+bench       what a step costs here and elsewhere
 
 Each layer imports only from those before it; tests/test_layers.py holds it so.
 """
