@@ -239,6 +239,32 @@ def test_one_on_policy_update_is_the_same_bits_clipped_or_not(mode: str) -> None
     assert not torch.equal(one[1], flat(decoder()))
 
 
+def test_old_log_probs_of_the_sampler_take_no_pass_and_agree_up_to_the_gap(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    batch = made_batch(decoder())
+    changes = {"loss.epochs": 2, "loss.minibatches": 2, "optim.lr": 1e-3}
+    plain, expected, before = updated(batch, changes)
+    monkeypatch.setattr(module, "policy_logps", None)  # would fail if it were called
+    gradients, weights, after = updated(batch, {**changes, "loss.old_logps": "sampler"})
+    assert after["train/logp_gap_max"] < 1e-5
+    assert len(gradients) == len(plain) == 4
+    for one, two in zip(gradients, plain, strict=True):
+        assert float((one - two).norm() / two.norm()) < 1e-3
+    assert float((weights - expected).norm() / expected.norm()) < 1e-3
+    assert after["train/loss"] == pytest.approx(before["train/loss"], abs=1e-4)
+
+
+def test_old_log_probs_of_the_sampler_are_the_ones_in_the_ratio() -> None:
+    """Three nats below the trainer's, every ratio is e^3: all good responses are clipped."""
+    batch = made_batch(decoder(), [1.0] * ROWS)
+    batch = replace(batch, logp_sampler_BT=batch.logp_sampler_BT - 3.0)
+    _, _, metrics = updated(batch, {"loss.name": "clipped", "loss.old_logps": "sampler"})
+    assert metrics["train/clip_fraction"] == 1.0
+    assert metrics["train/grad_norm"] == 0.0
+    assert metrics["train/logp_gap_mean"] == pytest.approx(3.0, abs=1e-5)
+
+
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 @pytest.mark.parametrize("name", ["reinforce", "clipped"])
 def test_good_responses_become_likelier_and_bad_ones_less(name: str, sign: float) -> None:
