@@ -214,7 +214,8 @@ def curves(data: dict[str, Any], path: Path) -> None:
             for run in data[panel].values():
                 axis.plot(*zip(*run["accuracy"], strict=True), color=color, linewidth=1.2)
         seconds = median(run["seconds"] for run in seeds.values())
-        axis.set_title(f"{name}: {seconds:.0f} s a run", fontsize=10)
+        beside = "" if name == "fp32" else " (grey: fp32)"
+        axis.set_title(f"{name}{beside}: {seconds:.0f} s a run", fontsize=10)
         axis.set_xlabel("step")
     axes[0].set_ylabel("held-out accuracy")
     figure.tight_layout()

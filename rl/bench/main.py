@@ -144,7 +144,7 @@ def _alone(found: dict[str, Any], ours: Side, size: str) -> None:
     """What no other side takes part in; the last size is the one that is profiled."""
     found["toy_seed_s"] = ours.ask("toy")["parts"]["seconds"]
     found["flat"][size] = {
-        rows: [ours.ask("sample_rows", rows)["parts"]["tokens_per_s"] for _ in range(3)]
+        rows: [ours.ask("sample_rows", rows)["parts"]["tokens_per_s"] for _ in range(2)]
         for rows in FLAT_ROWS
     }
     found["profile"] = {"size": size, **ours.ask("profile", "uneven")["parts"]}

@@ -19,6 +19,10 @@ def main() -> int:
     side, directory = sys.argv[1], Path(sys.argv[2])
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    if side == "ours":
+        from rl.runner.worker import load
+
+        load()
     import torch
 
     torch.set_num_threads(1)
