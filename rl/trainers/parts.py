@@ -28,7 +28,7 @@ def make_engine(
 ) -> Engine:
     """The model under DeepSpeed, for a run of `total_updates` optimiser updates."""
     return Engine(
-        model if engine.compile else FusedDecoder(model),
+        FusedDecoder(model, fuse=not engine.compile),
         compiled=engine.compile,
         lr=optim.lr,
         betas=optim.betas,

@@ -10,8 +10,9 @@ from rl.config import RunConfig
 from rl.engine import Engine
 from rl.logprobs import token_logps
 from rl.losses import LOSSES, aggregate, clip_fraction
+from rl.models import from_prompt_end
 from rl.seeding import derive
-from rl.trainers.parts import forward_logits, length_buckets
+from rl.trainers.parts import length_buckets
 from rl.types import Batch
 
 
@@ -77,8 +78,14 @@ def policy_logps(engine: Engine, batch: Batch, config: RunConfig, micro_tokens: 
 
 
 def _forward(engine: Engine, part: Batch, config: RunConfig) -> Tensor:
-    logits_BTV = forward_logits(engine.model, part.token_BT)
-    return token_logps(logits_BTV, part.token_BT, temperature=config.rollout.temperature)
+    """Log-probs (B, T) of the response tokens, 0 elsewhere; a group's prompt is computed once."""
+    prompt_B = part.length_B - part.response_BT.sum(dim=1)
+    logits_BRV = engine.model(input_ids=part.token_BT, prompt_lengths=prompt_B).logits
+    tail_BR = from_prompt_end(part.token_BT, prompt_B)
+    logp_BR = token_logps(logits_BRV, tail_BR, temperature=config.rollout.temperature)
+    place_T = torch.arange(part.token_BT.shape[1], device=prompt_B.device)
+    after_BT = (place_T - prompt_B[:, None] + 1).clamp(min=0, max=logp_BR.shape[1] - 1)
+    return logp_BR.gather(1, after_BT).masked_fill(~part.response_BT, 0.0)
 
 
 def _minibatches(batch: Batch, count: int, seed: int) -> Iterator[Tensor]:

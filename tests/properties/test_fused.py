@@ -8,7 +8,7 @@ from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
 from rl.logprobs import token_logps
-from rl.models import Decoder, FusedDecoder, new_decoder
+from rl.models import Decoder, FusedDecoder, from_prompt_end, new_decoder
 from rl.models.fused import Fused, _Norm, can_fuse
 from rl.rollout.decoding import Decoding, FusedDecoding, PlainDecoding
 from tests.tiny import tokenizer
@@ -102,6 +102,50 @@ def test_training_is_that_of_transformers(model: Decoder, data: st.DataObject) -
     assert scale > 0
     for one, two in zip(gradients, expected, strict=True):
         torch.testing.assert_close(one, two, rtol=0, atol=1e-5 * scale)
+
+
+@settings(max_examples=40)
+@given(model=decoders(), data=st.data())
+def test_shared_prompts_change_neither_log_probs_nor_gradients(
+    model: Decoder, data: st.DataObject
+) -> None:
+    """Of the responses, against rows computed one by one by transformers."""
+    prompts = data.draw(st.lists(st.lists(TOKEN, min_size=1, max_size=6), min_size=1, max_size=3))
+    rows = data.draw(
+        st.lists(
+            st.tuples(st.sampled_from(prompts), st.lists(TOKEN, min_size=1, max_size=5)),
+            min_size=1,
+            max_size=7,
+        )
+    )
+    width = max(len(prompt) + len(response) for prompt, response in rows)
+    pad = data.draw(TOKEN)
+    tokens = [[*p, *r, *[pad] * (width - len(p) - len(r))] for p, r in rows]
+    token_BT, prompt_B = torch.tensor(tokens), torch.tensor([len(p) for p, _ in rows])
+    found = []
+    for decoder in (FusedDecoder(model), FusedDecoder(model, fuse=False), None):
+        model.zero_grad()
+        logps = []
+        if decoder is not None:
+            logits_BRV = decoder(input_ids=token_BT, prompt_lengths=prompt_B).logits
+            tail_BR = from_prompt_end(token_BT, prompt_B)
+            logp_BR = token_logps(logits_BRV, tail_BR, temperature=1.0)
+            logps = [logp_BR[i, 1 : 1 + len(response)] for i, (_, response) in enumerate(rows)]
+        else:
+            for prompt, response in rows:
+                row_1T = torch.tensor([[*prompt, *response]])
+                logits_1TV = model(input_ids=row_1T, use_cache=False).logits
+                logps.append(token_logps(logits_1TV, row_1T, temperature=1.0)[0, len(prompt) :])
+        flat = torch.cat(logps)
+        (flat * torch.linspace(-1.0, 2.0, len(flat))).sum().backward()
+        found.append((flat.detach(), [p.grad.clone() for p in model.parameters()]))
+    (*others, (expected, gradients)) = found
+    scale = max(float(gradient.abs().max()) for gradient in gradients)
+    assert scale > 0
+    for flat, own in others:
+        torch.testing.assert_close(flat, expected, rtol=1e-5, atol=TOLERANCE)
+        for one, two in zip(own, gradients, strict=True):
+            torch.testing.assert_close(one, two, rtol=0, atol=1e-5 * scale)
 
 
 def test_gradient_of_the_norm() -> None:
