@@ -151,20 +151,20 @@ def _cell(text: str) -> str:
     return " ".join(text.replace("|", "\\|").split())
 
 
-def renewed(readme: str, table: str, source: str) -> str:
+def renewed(readme: str, table: str, source: str, *, begin: str = BEGIN, end: str = END) -> str:
     """The README with `table` between its two markers.
 
     Raises:
         UserError: the markers are not there once each, in order.
     """
     if (
-        readme.count(BEGIN) != 1
-        or readme.count(END) != 1
-        or readme.index(END) < readme.index(BEGIN)
+        readme.count(begin) != 1
+        or readme.count(end) != 1
+        or readme.index(end) < readme.index(begin)
     ):
-        raise UserError(f"{source}: expected one line {BEGIN} and, after it, one line {END}")
-    before, rest = readme.split(BEGIN)
-    return f"{before}{BEGIN}\n{table}\n{END}{rest.split(END)[1]}"
+        raise UserError(f"{source}: expected one line {begin} and, after it, one line {end}")
+    before, rest = readme.split(begin)
+    return f"{before}{begin}\n{table}\n{end}{rest.split(end)[1]}"
 
 
 def frame_rows(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:

@@ -34,7 +34,12 @@ DIGESTS = {"group_std": "5ca1e", "none": "0ff"}
 CONFIG = {
     "task": {"name": "chain_sum", "modulus": 5, "digits": [2]},
     "base": {"seed": 0},
-    "engine": {"precision": "fp32", "micro_batch_tokens": "auto", "compile": False},
+    "engine": {
+        "precision": "fp32",
+        "micro_batch_tokens": "auto",
+        "compile": False,
+        "zero_stage": 0,
+    },
 }
 
 

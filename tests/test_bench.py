@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from analysis.speed import OURS, flame, plot, ratio, share_of_peak, table
+from analysis.speed import ratio, share_of_peak, table
+from analysis.speed_figures import OURS, flame, plot
 from rl.bench import workload
 from rl.bench.profile import profiled
 from rl.bench.workload import Lengths, Timer

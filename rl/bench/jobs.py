@@ -1,6 +1,5 @@
 """Two processes against one on the same runs of experiment 03."""
 
-import os
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,7 +8,7 @@ from typing import Any
 from rl.config import find_experiment, load_experiment
 from rl.errors import UserError
 from rl.runner import run_experiment
-from rl.runner.base_models import base_directory
+from rl.runner.base_models import make_base_model
 
 ARMS, SEEDS = ["none", "group_std"], [0, 1]
 CACHE = Path("runs") / "base-models"
@@ -21,12 +20,14 @@ def jobs_ratio() -> dict[str, Any]:
     The base model is taken from runs/, and trained before the clock starts where it is missing;
     starting the processes counts.
     """
+    experiment = load_experiment(find_experiment(3), "laptop", {})
+    CACHE.mkdir(parents=True, exist_ok=True)
+    make_base_model(CACHE, experiment.arms[ARMS[0]], lambda *_: None)
     seconds = {}
     for jobs in (1, 2):
-        with TemporaryDirectory(dir=_runs()) as folder:
+        with TemporaryDirectory(dir=CACHE.parent) as folder:
             runs = Path(folder)
             (runs / "base-models").symlink_to(CACHE.resolve())
-            experiment = load_experiment(find_experiment(3), "laptop", {})
             start = time.perf_counter()
             done = run_experiment(
                 experiment, runs=runs, arms=ARMS, seeds=SEEDS, jobs=jobs, fresh=False
@@ -35,16 +36,3 @@ def jobs_ratio() -> dict[str, Any]:
             if not done:
                 raise UserError("bench: a run of experiment 03 failed; its log is shown above")
     return {"runs": len(ARMS) * len(SEEDS), "seconds": seconds}
-
-
-def _runs() -> Path:
-    """runs/, with the base model of experiment 03 in it."""
-    from rl.runner.base_models import make_base_model
-
-    CACHE.mkdir(parents=True, exist_ok=True)
-    experiment = load_experiment(find_experiment(3), "laptop", {})
-    config = experiment.arms[ARMS[0]]
-    if not base_directory(CACHE, config).exists():
-        os.environ["OMP_NUM_THREADS"] = "1"
-        make_base_model(CACHE, config, lambda *_: None)
-    return CACHE.parent

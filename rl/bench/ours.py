@@ -13,7 +13,7 @@ from rl.artifacts import RunWriter
 from rl.bench import workload
 from rl.bench.profile import profiled
 from rl.bench.workload import GROUP, NEW_TOKENS, PROMPTS, Timer
-from rl.config import RunConfig, find_experiment, load_experiment, validate
+from rl.config import RunConfig, find_experiment, load_experiment
 from rl.logprobs import token_logps
 from rl.losses import aggregate
 from rl.models import Decoder, FusedDecoder, load_decoder, new_decoder
@@ -36,15 +36,7 @@ MAX_ROWS = 1024
 
 def run_config(profile: str, changes: dict[str, Any]) -> RunConfig:
     """Experiment 03's arm `none` with other settings, by path."""
-    arm = load_experiment(find_experiment(3), profile, {}).arms["none"]
-    data = arm.model_dump(mode="json")
-    for path, value in changes.items():
-        *sections, name = path.split(".")
-        place = data
-        for section in sections:
-            place = place[section]
-        place[name] = value
-    return validate(RunConfig, data, "bench")
+    return load_experiment(find_experiment(3), profile, changes).arms["none"]
 
 
 class Ours:
@@ -55,7 +47,6 @@ class Ours:
         changes = {f"optim.{name}": value for name, value in workload.OPTIMISER.items()}
         changes |= {
             "rollout.max_new_tokens": NEW_TOKENS,
-            "rollout.ignore_eos": True,
             "optim.warmup_steps": 0,
             "optim.schedule": "constant",
         }
@@ -77,6 +68,9 @@ class Ours:
     def step(self, work: str, share_prompts: bool) -> dict[str, Any]:
         """One GRPO step; times of its parts."""
         timer, sampler = Timer(), self._sampler(share_prompts=share_prompts)
+        for module in self._engine.model.modules():
+            if isinstance(module, FusedDecoder):
+                module.share_prompts = share_prompts
         self._steps += 1
         with timer.part("step"):
             with timer.part("sample"):

@@ -152,11 +152,15 @@ class _Norm(torch.autograd.Function):
 
 class FusedDecoder(nn.Module):
     """A decoder to be trained: `Fused` where that can be and is wanted, else as transformers
-    computes it."""
+    computes it.
+
+    `share_prompts` computes a prompt once for all rows that have it.
+    """
 
     def __init__(self, model: PreTrainedModel, *, fuse: bool = True) -> None:
         super().__init__()
         self.model = model
+        self.share_prompts = True
         self._fuse = fuse
 
     def forward(
@@ -182,11 +186,13 @@ class FusedDecoder(nn.Module):
                 return CausalLMOutput(logits=plain.logits)
             return CausalLMOutput(logits=from_prompt_end(plain.logits, prompt_lengths))  # type: ignore[arg-type]
         fused = Fused(self.model)
-        if prompt_lengths is None:
+        if prompt_lengths is not None and self.share_prompts:
+            hidden_BTC = _shared_prompts(fused, input_ids, prompt_lengths)
+        else:
             position_T = torch.arange(input_ids.shape[1], device=input_ids.device)
             hidden_BTC = fused.hidden(input_ids, position_T, _causal)
-        else:
-            hidden_BTC = _shared_prompts(fused, input_ids, prompt_lengths)
+            if prompt_lengths is not None:
+                hidden_BTC = from_prompt_end(hidden_BTC, prompt_lengths)
         return CausalLMOutput(logits=fused.logits(hidden_BTC))  # type: ignore[arg-type]
 
 

@@ -111,10 +111,8 @@ class FusedDecoding:
         self._rows = len(unique)
         self._position_S = torch.arange(width + steps, device=self._device)
         self._bias_B1S: Tensor | None = None
-        if int(padding_U.max()):  # half of the lowest number: no score added to it is infinite
-            hidden_US = self._position_S < padding_U[:, None]
-            lowest = torch.finfo(torch.float32).min / 2
-            self._bias_B1S = torch.where(hidden_US, lowest, 0.0)[:, None]
+        if int(padding_U.max()):
+            self._bias_B1S = _hidden(self._position_S < padding_U[:, None])[:, None]
         logits_UV = self._forward(token_UT)
         if len(unique) < len(prompts):
             place = {prompt: i for i, prompt in enumerate(unique)}
@@ -141,9 +139,7 @@ class FusedDecoding:
         position_T = self._position_S[first : self._filled]
         bias = None if self._bias_B1S is None else self._bias_B1S[:, :, : self._filled]
         if len(position_T) > 1:
-            later_TS = self._position_S[: self._filled] > position_T[:, None]
-            lowest = torch.finfo(torch.float32).min / 2
-            causal_TS = torch.where(later_TS, lowest, 0.0)
+            causal_TS = _hidden(self._position_S[: self._filled] > position_T[:, None])
             bias = causal_TS[None] if bias is None else torch.minimum(bias, causal_TS)
 
         def attend(i: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -154,6 +150,12 @@ class FusedDecoding:
 
         hidden_BTC = self._fused.hidden(token_BT, position_T, attend)
         return self._fused.logits(hidden_BTC[:, -1])
+
+
+def _hidden(mask: Tensor) -> Tensor:
+    """What is added to scores: half of the lowest number where the mask is, so that no sum of it
+    and a score is infinite."""
+    return torch.where(mask, torch.finfo(torch.float32).min / 2, 0.0)
 
 
 def _attention(query_BTND: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:

@@ -68,7 +68,8 @@ def update_policy(
 
 
 def policy_logps(engine: Engine, batch: Batch, config: RunConfig, micro_tokens: int) -> Tensor:
-    """Log-probs (B, T) of the batch's tokens under the engine's present weights, no gradient."""
+    """Log-probs (B, T) of the response tokens under the engine's present weights, 0 elsewhere, no
+    gradient."""
     logp_BT = torch.zeros_like(batch.logp_sampler_BT)
     with torch.no_grad():
         for pick in length_buckets(batch.length_B, micro_tokens):

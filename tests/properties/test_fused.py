@@ -122,8 +122,10 @@ def test_shared_prompts_change_neither_log_probs_nor_gradients(
     pad = data.draw(TOKEN)
     tokens = [[*p, *r, *[pad] * (width - len(p) - len(r))] for p, r in rows]
     token_BT, prompt_B = torch.tensor(tokens), torch.tensor([len(p) for p, _ in rows])
+    unshared = FusedDecoder(model)
+    unshared.share_prompts = False
     found = []
-    for decoder in (FusedDecoder(model), FusedDecoder(model, fuse=False), None):
+    for decoder in (FusedDecoder(model), unshared, FusedDecoder(model, fuse=False), None):
         model.zero_grad()
         logps = []
         if decoder is not None:
