@@ -16,12 +16,11 @@ from typing import Any
 from analysis.table import experiment_result, readme_table, renewed, terminal
 from analysis.verdicts import Verdict, judge
 from rl.config import (
-    RunConfig,
     config_digest,
     find_experiment,
     load_experiment,
     parse_overrides,
-    validate,
+    program_config,
 )
 from rl.errors import UserError, exit_status
 from rl.evidence import (
@@ -115,10 +114,10 @@ def show(number: int, profile: str, settings: str, label: str | None) -> None:
     write_json(root / "verdicts.json", as_json(evidence, verdicts))
     artifacts = directory / "artifacts"
     faults = evidence_faults(artifacts) if has_evidence(artifacts) else {}
-    planned = len(evidence.plan["arms"]) * len(evidence.plan["seeds"])
+    planned = len(evidence.planned())
     title = (
         f"{directory.name}, {evidence.plan['label']}: {planned - len(evidence.missing())} of "
-        f"{planned} runs ({len(evidence.plan['arms'])} arms x {len(evidence.plan['seeds'])} seeds)"
+        f"{planned} runs of {len(evidence.plan['arms'])} arms"
     )
     print(terminal(title, verdicts, _committed(artifacts, faults, verdicts)))
     for (arm, seed), fault in evidence.damaged.items():
@@ -146,7 +145,7 @@ def promote_runs(number: int, force: bool) -> None:
     verdicts = verdicts_of(evidence, directory)
     target = directory / "artifacts"
     digests = {
-        arm: config_digest(validate(RunConfig, settings, f"{root / 'plan.json'}: arm {arm}"))
+        arm: config_digest(program_config(settings, f"{root / 'plan.json'}: arm {arm}"))
         for arm, settings in evidence.plan["arms"].items()
     }
     promote(root, target, as_json(evidence, verdicts), digests, force)

@@ -38,7 +38,7 @@ def measure_values(evidence: Evidence, measure: Measure, arm: str) -> "pd.Series
         for seed, rows in logged.groupby("seed")
         if (arm, seed) in done and _has_levels(rows, measure)
     }
-    seeds = pd.Index(evidence.plan["seeds"], name="seed", dtype="int64")
+    seeds = pd.Index(evidence.seeds_of(arm), name="seed", dtype="int64")
     values = pd.Series(by_seed, dtype="float64").reindex(seeds)
     return values.rename(arm)
 

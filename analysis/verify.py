@@ -50,7 +50,8 @@ def _same_in_runs(committed: Evidence, verdicts: Sequence[Verdict], directory: P
         print(f"{root}: no runs of your own; {whole}")
         return True
     mine = read_runs(root)
-    if any(mine.plan[key] != committed.plan[key] for key in ("arms", "seeds", "overrides")):
+    same = all(mine.plan[key] == committed.plan[key] for key in ("arms", "overrides"))
+    if not same or mine.planned() != committed.planned():
         print(f"{root}: runs of other settings than committed; {whole}, with FRESH=1")
         return True
     if mine.missing():

@@ -30,7 +30,8 @@ class Evidence:
     """What is known of an experiment, from runs/ or from artifacts/.
 
     `metrics` has one row a value with columns COLUMNS (level is NaN for metrics without levels).
-    `plan` says what was to be run: experiment, profile, overrides, arms, seeds, claims_sha256.
+    `plan` says what was to be run: experiment, profile, overrides, arms, seeds,
+    arm_seeds (of arms with seeds of their own), claims_sha256.
     `damaged` tells of runs that ended and are no more what they were; they count as not complete.
     `faults` tells of committed files that are not what was promoted, by name.
     """
@@ -55,8 +56,26 @@ class Evidence:
     def missing(self) -> list[tuple[str, int]]:
         """Planned (arm, seed) without a complete run."""
         done = self.complete()
-        planned = [(arm, seed) for arm in self.plan["arms"] for seed in self.plan["seeds"]]
-        return [run for run in planned if run not in done]
+        return [run for run in self.planned() if run not in done]
+
+    def planned(self) -> list[tuple[str, int]]:
+        """Every planned (arm, seed)."""
+        return planned(self.plan)
+
+    def seeds_of(self, arm: str) -> list[int]:
+        """The seeds that the plan has for an arm."""
+        return seeds_of(self.plan, arm)
+
+
+def planned(plan: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """Every (arm, seed) of a plan."""
+    return [(arm, seed) for arm in plan["arms"] for seed in seeds_of(plan, arm)]
+
+
+def seeds_of(plan: Mapping[str, Any], arm: str) -> list[int]:
+    """An arm's own planned seeds, where it has any, or those of all."""
+    own = plan.get("arm_seeds", {})  # absent from older plans
+    return list(own.get(arm, plan["seeds"]))
 
 
 def read_runs(root: Path) -> Evidence:
@@ -67,7 +86,7 @@ def read_runs(root: Path) -> Evidence:
     plan = read_json(plan_file)
     manifests, rows, samples = [], [], []
     damaged = {}
-    for arm, seed in ((arm, seed) for arm in plan["arms"] for seed in plan["seeds"]):
+    for arm, seed in planned(plan):
         directory = run_directory(root, arm, seed)
         fault, status = run_fault(directory), run_status(directory)
         if fault:

@@ -36,7 +36,7 @@ MAX_ROWS = 1024
 
 def run_config(profile: str, changes: dict[str, Any]) -> RunConfig:
     """Experiment 03's arm `none` with other settings, by path."""
-    return load_experiment(find_experiment(3), profile, changes).arms["none"]
+    return load_experiment(find_experiment(3), profile, changes).decoder("none")
 
 
 class Ours:

@@ -17,6 +17,7 @@ from rl.config.experiment import (
     find_experiment,
     load_experiment,
 )
+from rl.config.programs import PROGRAMS, program_config
 from rl.config.run import (
     AdvantageConfig,
     BaseConfig,
@@ -26,6 +27,7 @@ from rl.config.run import (
     GradientWeightConfig,
     LossConfig,
     OptimConfig,
+    ProgramConfig,
     RewardConfig,
     RolloutConfig,
     RunConfig,
@@ -35,6 +37,7 @@ from rl.config.run import (
 from rl.config.schema import parse_overrides, parse_value, validate
 
 __all__ = [
+    "PROGRAMS",
     "AdvantageConfig",
     "BaseConfig",
     "Claim",
@@ -51,6 +54,7 @@ __all__ = [
     "LossConfig",
     "Measure",
     "OptimConfig",
+    "ProgramConfig",
     "RewardConfig",
     "RolloutConfig",
     "RunConfig",
@@ -63,5 +67,6 @@ __all__ = [
     "load_experiment",
     "parse_overrides",
     "parse_value",
+    "program_config",
     "validate",
 ]

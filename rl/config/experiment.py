@@ -2,21 +2,22 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
-from copy import deepcopy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, Field, JsonValue
+from pydantic import AfterValidator, BaseModel, Field, JsonValue, model_validator
 
 from rl.config.claims import Claims
-from rl.config.run import RunConfig
-from rl.config.schema import Strict, closest, plain, read_yaml, validate
+from rl.config.overrides import Overrides, apply_overrides, check_varies
+from rl.config.programs import program_config
+from rl.config.run import ProgramConfig, RunConfig
+from rl.config.schema import Strict, closest, read_yaml, validate
+from rl.digests import json_sha256
 from rl.errors import UserError
 
 ProfileName = Literal["smoke", "laptop", "gpu", "paper"]
-Overrides = dict[str, JsonValue]
 # Arms name directories, whose names are short, and stand between commas in ARMS.
 ArmName = Annotated[str, Field(pattern=r"^[a-z0-9]+(_[a-z0-9]+)*$", max_length=100)]
 
@@ -34,25 +35,49 @@ Seeds = Annotated[
 
 
 class ProfileConfig(Strict):
-    """Overrides by dotted path; `seeds` and `arms` where the profile runs fewer or more."""
+    """Overrides by dotted path; `seeds`, `seeds_of` and `arms` where the profile runs fewer or
+    more."""
 
     set: Overrides
     seeds: Seeds | None = None
+    seeds_of: dict[str, Seeds] | None = None
     arms: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     budget_minutes: Annotated[float, Field(gt=0)] | None = None
 
 
 class ExperimentConfig(Strict):
-    """config.yaml as written."""
+    """config.yaml as written.
+
+    All arms change one `run`; or, where an experiment has several worlds, each names one of `runs`
+    by its key `run`, and paths of the profiles and of SET begin with that name. `seeds_of` gives a
+    run of `runs` seeds of its own.
+    """
 
     number: Annotated[int, Field(ge=1, le=99)]
     name: Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
     question: str
     varies: tuple[str, ...]
     seeds: Seeds
-    run: dict[str, JsonValue]
+    seeds_of: Annotated[dict[str, Seeds], Field(default_factory=dict)]
+    run: dict[str, JsonValue] | None = None
+    runs: Annotated[dict[ArmName, dict[str, JsonValue]], Field(min_length=1)] | None = None
     arms: Annotated[dict[ArmName, Overrides], Field(min_length=1)]
     profiles: Annotated[dict[ProfileName, ProfileConfig], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _one_or_several(self) -> Self:
+        if (self.run is None) == (self.runs is None):
+            raise ValueError("expected either `run` or `runs`, got both or neither; state one")
+        for where, seeds_of in [
+            ("seeds_of", self.seeds_of),
+            *((f"profiles.{n}.seeds_of", p.seeds_of or {}) for n, p in self.profiles.items()),
+        ]:
+            for name in seeds_of:
+                if name not in (self.runs or {}):
+                    raise ValueError(
+                        f"{where}: no run {name!r}; {closest(name, list(self.runs or {}))}"
+                    )
+        return self
 
 
 @dataclass(frozen=True)
@@ -61,12 +86,13 @@ class RunSpec:
 
     arm: str
     seed: int
-    config: RunConfig
+    config: ProgramConfig
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One experiment under one profile. `arms` holds every arm of the profile, resolved."""
+    """One experiment under one profile. `arms` holds every arm of the profile, resolved;
+    `arm_seeds` the seeds of those that do not run `seeds`."""
 
     directory: Path
     label: str
@@ -77,7 +103,8 @@ class Experiment:
     overrides: dict[str, Any]
     budget_minutes: float | None
     seeds: tuple[int, ...]
-    arms: dict[str, RunConfig]
+    arm_seeds: dict[str, tuple[int, ...]]
+    arms: dict[str, ProgramConfig]
     claims: Claims
     claims_sha256: str
 
@@ -90,16 +117,33 @@ class Experiment:
         for arm in arms or ():
             if arm not in self.arms:
                 raise UserError(f"ARMS: no arm {arm!r}; {closest(arm, list(self.arms))}")
-        for seed in seeds or ():
-            if seed not in self.seeds:
-                raise UserError(f"SEEDS: seed {seed} is not planned; planned: {self.seeds}")
         chosen = [arm for arm in self.arms if arms is None or arm in arms]
+        planned = list(dict.fromkeys(seed for arm in chosen for seed in self.seeds_of(arm)))
+        for seed in seeds or ():
+            if seed not in planned:
+                raise UserError(f"SEEDS: seed {seed} is not planned; planned: {tuple(planned)}")
         return [
             RunSpec(arm, seed, self.arms[arm])
-            for seed in self.seeds
+            for seed in planned
             if seeds is None or seed in seeds
             for arm in chosen
+            if seed in self.seeds_of(arm)
         ]
+
+    def seeds_of(self, arm: str) -> tuple[int, ...]:
+        """The seeds that the profile plans for an arm."""
+        return self.arm_seeds.get(arm, self.seeds)
+
+    def decoder(self, arm: str) -> RunConfig:
+        """The settings of an arm that trains a decoder.
+
+        Raises:
+            UserError: it runs another program.
+        """
+        config = self.arms[arm]
+        if not isinstance(config, RunConfig):
+            raise UserError(f"{self.name}: arm {arm} runs {config.program}, which has no decoder")
+        return config
 
 
 def find_experiment(number: int, root: Path = Path("experiments")) -> Path:
@@ -141,14 +185,23 @@ def load_experiment(
                 f"{source}: profiles.{profile}.arms: no arm {name!r}; "
                 f"{closest(name, list(written.arms))}"
             )
-    arms = {}
+    arms, arm_seeds = {}, {}
+    seeds = chosen.seeds or written.seeds
+    seeds_of = {} if chosen.seeds else written.seeds_of
+    seeds_of = seeds_of if chosen.seeds_of is None else chosen.seeds_of
+    changed = overrides or {}
+    tree = apply_overrides(_tree(written), chosen.set, f"{source}: profiles.{profile}.set")
+    _check_set(changed, tree, several=written.run is None)
     for name in names:
         where = f"{source}: arms.{name}"
-        _check_varies(where, written.arms[name], written.varies)
-        data = _apply(written.run, chosen.set, f"{source}: profiles.{profile}.set")
-        data = _apply(data, written.arms[name], where)
-        data = _apply(data, overrides or {}, "SET")
-        arms[name] = validate(RunConfig, data, f"{source}, profile {profile}, arm {name}")
+        run, own = _run_of(written, name, where)
+        check_varies(where, own, written.varies)
+        data = apply_overrides(tree[run] if run else tree, own, where)
+        ours = _paths_under(run, changed) if run else changed
+        data = apply_overrides(data, ours, "SET")
+        arms[name] = program_config(data, f"{source}, profile {profile}, arm {name}")
+        if seeds_of.get(run, seeds) != seeds:
+            arm_seeds[name] = seeds_of[run]
     claims_file = directory / "claims.yaml"
     claims = validate(Claims, read_yaml(claims_file), str(claims_file))
     claims.check_against(
@@ -156,6 +209,7 @@ def load_experiment(
         set(written.arms),
         str(claims_file),
     )
+    _check_pairs(claims, arms, arm_seeds, seeds, str(claims_file))
     return Experiment(
         directory=directory,
         label=_label(profile, overrides or {}),
@@ -165,7 +219,8 @@ def load_experiment(
         profile=profile,
         overrides=dict(overrides or {}),
         budget_minutes=chosen.budget_minutes,
-        seeds=chosen.seeds or written.seeds,
+        seeds=seeds,
+        arm_seeds=arm_seeds,
         arms=arms,
         claims=claims,
         claims_sha256=hashlib.sha256(claims_file.read_bytes()).hexdigest(),
@@ -173,8 +228,8 @@ def load_experiment(
 
 
 def config_digest(config: BaseModel) -> str:
-    """Content hash of a resolved configuration."""
-    return hashlib.sha256(config.model_dump_json().encode()).hexdigest()
+    """Content hash of a resolved configuration, whatever the order of its fields."""
+    return json_sha256(config.model_dump(mode="json"))
 
 
 def _label(profile: str, overrides: dict[str, Any]) -> str:
@@ -188,36 +243,53 @@ def _label(profile: str, overrides: dict[str, Any]) -> str:
     return label
 
 
-def _check_varies(where: str, overrides: Overrides, varies: tuple[str, ...]) -> None:
-    for path in overrides:
-        if path not in varies:
+def _tree(written: ExperimentConfig) -> dict[str, Any]:
+    """The settings that a profile's paths begin in."""
+    return {**(written.run or {}), **(written.runs or {})}
+
+
+def _check_set(changed: Overrides, tree: dict[str, Any], *, several: bool) -> None:
+    """Every path of SET exists, if only in a run whose arms are not asked for."""
+    for path in changed if several else ():
+        if "." not in path:
             raise UserError(
-                f"{where}: varies {path!r}, which the experiment does not declare under `varies` "
-                f"({', '.join(map(plain, varies)) or 'nothing'}); declare it or drop it"
+                f"SET: {path!r}: expected a setting of one run, such as {next(iter(tree))}.steps=10"
             )
+    apply_overrides(tree, changed, "SET")
 
 
-def _apply(base: dict[str, Any], overrides: Overrides, where: str) -> dict[str, Any]:
-    """A copy of `base` with every dotted path replaced. A path must exist already."""
-    data = deepcopy(base)
-    for path, value in overrides.items():
-        *parents, last = path.split(".")
-        node: Any = data
-        for depth, part in enumerate([*parents, last]):
-            prefix = plain(".".join([*parents, last][:depth]))
-            if not isinstance(node, dict):
-                raise UserError(
-                    f"{where}: no setting {path!r}: {prefix} is a value, not a section; "
-                    f"set {prefix} itself"
-                )
-            if part not in node:
-                known = list(node)
-                raise UserError(
-                    f"{where}: no setting {path!r}: {part!r} is unknown"
-                    f"{f' under {prefix}' if prefix else ''}; {closest(part, known)}"
-                )
-            if depth == len(parents):
-                node[last] = deepcopy(value)
-            else:
-                node = node[part]
-    return data
+def _run_of(written: ExperimentConfig, arm: str, where: str) -> tuple[str, Overrides]:
+    """The name of an arm's run, empty where there is one for all, and the arm's own changes."""
+    own = dict(written.arms[arm])
+    if written.runs is None:
+        return "", own
+    run, known = own.pop("run", None), list(written.runs)
+    if not isinstance(run, str) or run not in written.runs:
+        raise UserError(
+            f"{where}: run: expected the name of one of `runs`, got {run!r}; "
+            f"{closest(str(run), known)}"
+        )
+    return run, own
+
+
+def _paths_under(run: str, overrides: Overrides) -> Overrides:
+    """The overrides of one of several runs, without its name."""
+    ours = {path: value for path, value in overrides.items() if path.startswith(f"{run}.")}
+    return {path.removeprefix(f"{run}."): value for path, value in ours.items()}
+
+
+def _check_pairs(
+    claims: Claims,
+    arms: Mapping[str, ProgramConfig],
+    arm_seeds: Mapping[str, tuple[int, ...]],
+    seeds: tuple[int, ...],
+    source: str,
+) -> None:
+    """Arms that a claim compares are paired by seed."""
+    for claim in claims.claims:
+        planned = {arm: set(arm_seeds.get(arm, seeds)) for arm in claim.arms() if arm in arms}
+        if len({frozenset(each) for each in planned.values()}) > 1:
+            raise UserError(
+                f"{source}: claim {claim.id}: {' and '.join(planned)} are compared seed by seed, "
+                f"but plan other seeds; give their runs the same under seeds_of"
+            )

@@ -1,4 +1,4 @@
-"""The settings of one run. Scientific settings have no defaults; operational ones may."""
+"""The settings of one run of a decoder. Scientific settings have no defaults; operational may."""
 
 from typing import Annotated, Literal, Self
 
@@ -182,13 +182,20 @@ class EngineConfig(Strict):
     compile: bool = False
 
 
-class RunConfig(Strict):
-    """Everything that one run needs."""
+class ProgramConfig(Strict):
+    """What every kind of run states: which program does it, and how many steps it reports."""
+
+    program: str
+    steps: PositiveInt
+    engine: EngineConfig = EngineConfig()
+
+
+class RunConfig(ProgramConfig):
+    """Everything that one run of a decoder needs, its base model included."""
 
     program: Literal["policy", "gradient_weight"]
     task: TaskConfig
     base: BaseConfig
-    steps: PositiveInt
     rollout: RolloutConfig
     reward: RewardConfig
     advantage: AdvantageConfig
@@ -196,7 +203,6 @@ class RunConfig(Strict):
     optim: OptimConfig
     eval: EvalConfig
     study: GradientWeightConfig
-    engine: EngineConfig = EngineConfig()
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

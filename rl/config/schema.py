@@ -26,6 +26,7 @@ MOST_BYTES = 200_000
 MOST_ENTRIES = 10_000
 MOST_LEVELS = 20
 MOST_FAULTS = 20
+MISSING = "missing; every scientific setting must be stated"
 
 _TAG = "tag:yaml.org,2002:"
 
@@ -76,9 +77,9 @@ class _Loader(yaml.SafeLoader):
                 raise _refused("a list or mapping as a key is not text: quote it", written)
             key = self.construct_object(written)
             if not isinstance(key, str):
-                raise _refused(f"key {_short(key)} is not text: quote it", written)
+                raise _refused(f"key {short(key)} is not text: quote it", written)
             if key in seen and written.tag != f"{_TAG}merge":
-                raise _refused(f"key {_short(key)} stands twice: keep one", written)
+                raise _refused(f"key {short(key)} stands twice: keep one", written)
             seen.add(key)
 
 
@@ -100,11 +101,11 @@ def _scalar(text: str) -> Any:
 
 def _construct_scalar(_: _Loader, node: yaml.Node) -> Any:
     if not isinstance(node, yaml.ScalarNode):
-        raise _refused(f"expected one value for the tag {_short(node.tag)}", node)
+        raise _refused(f"expected one value for the tag {short(node.tag)}", node)
     try:  # JSON writes a character beyond 16 bits as two escapes, each half of it
         value = node.value.encode("utf-16", "surrogatepass").decode("utf-16")
     except UnicodeDecodeError:
-        raise _refused(f"half of a character in {_short(node.value)}", node) from None
+        raise _refused(f"half of a character in {short(node.value)}", node) from None
     if node.style is not None:
         return value
     return None if value in ("", "~") else _scalar(value)
@@ -135,7 +136,7 @@ def parse_yaml(text: str, source: str) -> dict[str, Any]:
     if data is None:
         raise UserError(f"{source}: empty; expected a mapping of keys to values")
     if not isinstance(data, dict):
-        raise UserError(f"{source}: expected a mapping of keys to values, got {_short(data)}")
+        raise UserError(f"{source}: expected a mapping of keys to values, got {short(data)}")
     return data
 
 
@@ -159,11 +160,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def parse_value(text: str) -> Any:
     """The value of one `path=value` override, by the same rules as a YAML scalar or list."""
-    data = parse_yaml(f"value: {text}", f"SET: value {_short(text)}")
+    data = parse_yaml(f"value: {text}", f"SET: value {short(text)}")
     if list(data) != ["value"]:
-        raise UserError(
-            f"SET: value {_short(text)}: expected one value, got several; give one line"
-        )
+        raise UserError(f"SET: value {short(text)}: expected one value, got several; give one line")
     return data["value"]
 
 
@@ -176,12 +175,12 @@ def parse_overrides(text: str) -> dict[str, Any]:
     try:
         parts = shlex.split(text)
     except ValueError as error:
-        raise UserError(f"SET: {error}: {_short(text)}") from None
+        raise UserError(f"SET: {error}: {short(text)}") from None
     overrides: dict[str, Any] = {}
     for part in parts:
         path, equals, value = part.partition("=")
         if not (path and equals):
-            raise UserError(f"SET: expected path=value, such as optim.lr=1e-4, got {_short(part)}")
+            raise UserError(f"SET: expected path=value, such as optim.lr=1e-4, got {short(part)}")
         if path in overrides:
             raise UserError(f"SET: {plain(path)} stands twice: keep one")
         overrides[path] = parse_value(value)
@@ -219,7 +218,8 @@ def plain(name: str) -> str:
     return name if name.isprintable() else repr(name)
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """A value as a message shows it."""
     text = repr(value)
     return f"{text[:77]}..." if len(text) > 80 else text
 
@@ -239,11 +239,11 @@ def _fault(model: type[BaseModel], fault: Any) -> str:
         siblings = _siblings(model, fault["loc"])
         return f"{place}: unknown key; {closest(str(fault['loc'][-1]), siblings)}"
     if fault["type"] == "missing":
-        return f"{place}: missing; every scientific setting must be stated"
+        return f"{place}: {MISSING}"
     message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "value_error":
         return f"{place}: {message}" if place != "(top)" else message
-    return f"{place}: {message[0].lower()}{message[1:]}, got {_short(fault['input'])}"
+    return f"{place}: {message[0].lower()}{message[1:]}, got {short(fault['input'])}"
 
 
 @cache

@@ -53,10 +53,11 @@ def verify_run(
 
 
 def _committed_run(committed: Evidence, arm: str, seed: str) -> dict[str, Any]:
-    arms, seeds = list(committed.plan["arms"]), list(committed.plan["seeds"])
+    arms = list(committed.plan["arms"])
     chosen = arm or arms[0]
     if chosen not in arms:
         raise UserError(f"ARM: no arm {arm!r} in the evidence; {closest(arm, arms)}")
+    seeds = committed.seeds_of(chosen)
     if seed and seed not in map(str, seeds):
         raise UserError(f"SEED: no seed {seed!r} in the evidence; expected one of {seeds}")
     number = int(seed) if seed else seeds[0]

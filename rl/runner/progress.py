@@ -33,10 +33,10 @@ class Progress:
         self._steps: dict[str, tuple[int, int, float | None]] = {}
         self._rows: dict[str, TaskID] = {}
         self._bars: Bars | None = None
-        arms, seeds = len(experiment.arms), len(experiment.seeds)
+        planned = len(experiment.select(None, None))
         self._say(
-            f"{self._title} [{experiment.label}]: {arms} arms x {seeds} seeds planned, "
-            f"{total} runs asked for, {done} complete already"
+            f"{self._title} [{experiment.label}]: {planned} runs of {len(experiment.arms)} arms "
+            f"planned, {total} runs asked for, {done} complete already"
         )
 
     def __enter__(self) -> Self:

@@ -104,6 +104,8 @@ def _check_data(specs: list[RunSpec]) -> None:
     from rl.tasks import TASKS  # seconds of imports, which a call with nothing to do saves
 
     for config in {spec.arm: spec.config for spec in specs}.values():
+        if not isinstance(config, RunConfig):
+            continue
         task = TASKS[config.task.name](modulus=config.task.modulus, digits=config.task.digits)
         task.heldout_problems(config.eval.problems_per_difficulty, config.eval.seed)
 
@@ -117,6 +119,7 @@ def _write_plan(root: Path, experiment: Experiment) -> None:
         "overrides": experiment.overrides,
         "arms": {name: config.model_dump(mode="json") for name, config in experiment.arms.items()},
         "seeds": list(experiment.seeds),
+        "arm_seeds": {arm: list(seeds) for arm, seeds in experiment.arm_seeds.items()},
         "claims_sha256": experiment.claims_sha256,
         "budget_minutes": experiment.budget_minutes,
     }
@@ -154,7 +157,8 @@ def _set_aside_damaged(root: Path, spec: RunSpec) -> None:
 
 
 def _missing_bases(todo: list[RunSpec], cache: Path) -> list[RunConfig]:
-    wanted = {base_directory(cache, spec.config): spec.config for spec in todo}
+    configs = [spec.config for spec in todo if isinstance(spec.config, RunConfig)]
+    wanted = {base_directory(cache, config): config for config in configs}
     return [config for directory, config in wanted.items() if not directory.exists()]
 
 

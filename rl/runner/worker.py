@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rl.artifacts import RunWriter, run_directory
-from rl.config import RunSpec, config_digest
+from rl.config import RunConfig, RunSpec, config_digest
 from rl.digests import file_sha256
 from rl.errors import UserError
 from rl.files import named
@@ -21,7 +21,7 @@ from rl.files import named
 
 @dataclass(frozen=True)
 class Job:
-    """One run, or with `spec.arm` empty the training of a base model."""
+    """One run, or with `spec.arm` empty the training of a decoder's base model."""
 
     spec: RunSpec
     root: Path
@@ -37,7 +37,10 @@ class Job:
     @property
     def steps(self) -> int:
         """How many times the job will report."""
-        return self.spec.config.steps if self.spec.arm else self.spec.config.base.steps
+        config = self.spec.config
+        if isinstance(config, RunConfig) and not self.spec.arm:
+            return config.base.steps
+        return config.steps
 
     @property
     def log_file(self) -> Path:
@@ -107,38 +110,39 @@ def _do(job: Job, report: Callable[[int, float], None]) -> None:
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     torch.set_num_threads(1)  # another number of threads sums in another order
-    spec = job.spec
-    if not spec.arm:
-        make_base_model(job.cache, spec.config, report, checkpoint_seconds=job.checkpoint_seconds)
-        return
-    base = base_directory(job.cache, spec.config)
+    spec, every_s = job.spec, job.checkpoint_seconds
+    start, base_facts = {}, {}
+    if isinstance(spec.config, RunConfig):
+        if not spec.arm:
+            make_base_model(job.cache, spec.config, report, checkpoint_seconds=every_s)
+            return
+        base = base_directory(job.cache, spec.config)
+        start = {"model": load_decoder(base)}
+        base_facts = {
+            "base_model": base.name,
+            "base_sha256": file_sha256(base / "model.safetensors"),
+        }
     manifest = {
         **job.facts,
         "arm": spec.arm,
         "seed": spec.seed,
         "config": spec.config.model_dump(mode="json"),
         "config_sha256": config_digest(spec.config),
-        "base_model": base.name,
-        "base_sha256": file_sha256(base / "model.safetensors"),
+        **base_facts,
         "versions": versions(),
         "machine": machine(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     directory = run_directory(job.root, spec.arm, spec.seed)
-    with RunWriter(directory, manifest, checkpoint_seconds=job.checkpoint_seconds) as log:
+    with RunWriter(directory, manifest, checkpoint_seconds=every_s) as log:
         program = _programs()[spec.config.program]
-        tokens = program(
-            spec.config,
-            seed=spec.seed,
-            model=load_decoder(base),
-            log=log,
-            report=report,
-        )
+        tokens = program(spec.config, seed=spec.seed, log=log, report=report, **start)
         seconds = log.seconds
         log.finish({"seconds": seconds, "tokens": tokens, "tokens_per_s": tokens / seconds})
 
 
 def _programs() -> Mapping[str, Callable[..., int]]:
+    """Each does one run and returns how many tokens (or moves in a world) it sampled."""
     from rl.studies.gradient_weight import measure_gradient_weight
     from rl.trainers.policy import train_policy
 

@@ -73,6 +73,89 @@ def test_select_gives_seed_by_seed(files: Any) -> None:
         experiment.select(None, [5])
 
 
+def several(files: Any) -> Any:
+    """The experiment with two runs, the second of them with seeds of its own."""
+    run = files.config.pop("run")
+    files.config["runs"] = {"short": run, "long": {**run, "steps": 9}}
+    files.config["seeds_of"] = {"long": [5, 6, 7]}
+    files.config["arms"] = {
+        "none": {"run": "short"},
+        "group_std": {"run": "short", "advantage.scale": "group_std"},
+        "slow": {"run": "long"},
+    }
+    files.config["profiles"]["smoke"]["set"] = {"short.steps": 2}
+    return files
+
+
+def test_arms_change_one_of_several_runs(files: Any) -> None:
+    experiment = several(files).load()
+    assert [experiment.arms[arm].steps for arm in experiment.arms] == [4, 4, 9]
+    assert experiment.arms["group_std"].advantage.scale == "group_std"
+    assert [experiment.seeds_of(arm) for arm in experiment.arms] == [(0, 1), (0, 1), (5, 6, 7)]
+    runs = [(run.seed, run.arm) for run in experiment.select(None, None)]
+    assert runs == [
+        *[(0, "none"), (0, "group_std"), (1, "none"), (1, "group_std")],
+        *[(5, "slow"), (6, "slow"), (7, "slow")],
+    ]
+    with pytest.raises(UserError, match=r"SEEDS: seed 6 is not planned; planned: \(0, 1\)"):
+        experiment.select(["none"], [6])
+
+
+def test_profiles_and_set_name_one_of_several_runs(files: Any) -> None:
+    smoke = several(files).load("smoke")
+    assert [smoke.arms[arm].steps for arm in smoke.arms] == [2, 2, 9]
+    # A profile with seeds of its own gives them to every run, unless it says otherwise.
+    assert [smoke.seeds_of(arm) for arm in smoke.arms] == [(0,), (0,), (0,)]
+    files.config["profiles"]["smoke"]["seeds_of"] = {"long": [8]}
+    assert files.load("smoke").seeds_of("slow") == (8,)
+    changed = files.load("laptop", {"long.steps": 30})
+    assert [changed.arms[arm].steps for arm in changed.arms] == [4, 4, 30]
+    assert changed.label == "laptop+long.steps=30"
+
+
+# What is changed in an experiment of several runs, with SET, and what is told.
+BAD_RUNS: list[tuple[str, Any, dict[str, Any], str]] = [
+    (
+        "arms.slow",
+        {"run": "lnog"},
+        {},
+        "arms.slow: run: expected the name of one of `runs`, got 'l",
+    ),
+    ("arms.slow", {}, {}, "arms.slow: run: expected the name of one of `runs`, got None"),
+    ("seeds_of", {"lnog": [1]}, {}, "seeds_of: no run 'lnog'; did you mean 'long'?"),
+    ("run", {}, {}, "expected either `run` or `runs`, got both or neither; state one"),
+    (
+        "seeds",
+        [0, 1],
+        {"steps": 3},
+        "SET: 'steps': expected a setting of one run, such as short.st",
+    ),
+    ("seeds", [0, 1], {"lnog.steps": 3}, "'lnog' is unknown; did you mean 'long'?"),
+    (
+        "arms.slow",
+        {"run": "long", "optim.lr": 1.0},
+        {},
+        "varies 'optim.lr', which the experiment d",
+    ),
+    ("arms.group_std", {"run": "long"}, {}, "are compared seed by seed, but plan other seeds"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "changed", "told"), BAD_RUNS)
+def test_a_fault_in_one_of_several_runs_is_told(
+    files: Any, path: str, value: Any, changed: dict[str, Any], told: str
+) -> None:
+    several(files).put(path, value)
+    assert told in files.fault(overrides=changed)
+
+
+def test_an_unknown_program_is_told(files: Any) -> None:
+    files.put("run.program", "polcy")
+    assert "program: expected the name of a program, got 'polcy'; did you mean" in files.fault()
+    del files.config["run"]["program"]
+    assert "program: missing; every scientific setting must be stated" in files.fault()
+
+
 # Where in config.yaml, what is written there, and the whole fault line that is told.
 BAD_SETTINGS: list[tuple[str, Any, str]] = [
     ("run.optim.lrr", 1e-3, "optim.lrr: unknown key; did you mean 'lr'?"),

@@ -1,0 +1,26 @@
+"""Which settings each program takes: the one list of kinds of runs."""
+
+from typing import Any
+
+from rl.config.run import ProgramConfig, RunConfig
+from rl.config.schema import MISSING, closest, short, validate
+from rl.errors import UserError
+
+PROGRAMS: dict[str, type[ProgramConfig]] = {"policy": RunConfig, "gradient_weight": RunConfig}
+
+
+def program_config(data: dict[str, Any], source: str) -> ProgramConfig:
+    """The settings of one run, by the program that they name; `source` names them in errors.
+
+    Raises:
+        UserError: an unknown program, or any fault in its settings.
+    """
+    program = data.get("program")
+    if "program" not in data:
+        raise UserError(f"{source}: 1 fault(s)\n  program: {MISSING}")
+    if not isinstance(program, str) or program not in PROGRAMS:
+        raise UserError(
+            f"{source}: 1 fault(s)\n  program: expected the name of a program, got "
+            f"{short(program)}; {closest(str(program), list(PROGRAMS))}"
+        )
+    return validate(PROGRAMS[program], data, source)
