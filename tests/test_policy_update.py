@@ -309,13 +309,13 @@ def test_minibatches_divide_and_cover_every_row_once_an_epoch(
     epochs: int, minibatches: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Tensor] = []
-    real = module._micro_losses
+    real = module.micro_losses
 
     def noted(engine: Any, batch: Any, old: Any, rows: Tensor, *rest: Any, **named: Any) -> Any:
         seen.append(rows)
         return real(engine, batch, old, rows, *rest, **named)
 
-    monkeypatch.setattr(module, "_micro_losses", noted)
+    monkeypatch.setattr(module, "micro_losses", noted)
     changes = {
         "rollout.prompts": 3,
         "loss.epochs": epochs,

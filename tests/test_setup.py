@@ -89,6 +89,7 @@ def test_files_name_no_registry_and_no_machine() -> None:
         "pyproject.toml",
         "Makefile",
         "tools/setup.sh",
+        "tools/pip_settings.sh",
         "tools/browser.sh",
         "tools/bench.sh",
         "tools/bench-requirements.txt",

@@ -31,7 +31,8 @@ def checkout(tmp_path: Path) -> Path:
     """What the set-up reads, under a path with spaces."""
     folder = tmp_path / "a fresh clone"
     (folder / "tools").mkdir(parents=True)
-    shutil.copy(ROOT / "tools/setup.sh", folder / "tools")
+    for name in ("setup.sh", "pip_settings.sh"):
+        shutil.copy(ROOT / "tools" / name, folder / "tools")
     shutil.copy(ROOT / "Makefile", folder)
     lines = "# a comment\ntorch==2.13.0\nnumpy==2.4.6\nscipy==1.17.1\n"
     (folder / "requirements.txt").write_text(lines)

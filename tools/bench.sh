@@ -9,7 +9,8 @@ shared=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 printf 'bench: making .venv-bench, about a minute\n'
 rm -rf .venv-bench
 "$python" -m venv .venv-bench
-export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
+# shellcheck source=tools/pip_settings.sh
+source tools/pip_settings.sh
 # Without their requirements, which .venv has at its own pins.
 .venv-bench/bin/python -m pip --quiet --quiet install --no-deps -r tools/bench-requirements.txt
 site=$(.venv-bench/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')

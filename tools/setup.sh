@@ -28,17 +28,8 @@ find_python() {
         "(or name one: make setup PYTHON=/path/to/python3.11)"
 }
 
-# Of pip's settings in the caller's shell only those stay that say where packages come from; those
-# of Python the Makefile has taken away.
-for name in "${!PIP_@}"; do
-    case $name in
-        PIP_INDEX_URL | PIP_EXTRA_INDEX_URL | PIP_FIND_LINKS | PIP_NO_INDEX | PIP_CONFIG_FILE) ;;
-        PIP_CERT | PIP_CLIENT_CERT | PIP_TRUSTED_HOST | PIP_PROXY | PIP_KEYRING_PROVIDER) ;;
-        PIP_CACHE_DIR | PIP_NO_CACHE_DIR | PIP_DEFAULT_TIMEOUT | PIP_TIMEOUT | PIP_RETRIES) ;;
-        *) unset "$name" ;;
-    esac
-done
-export PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1
+# shellcheck source=tools/pip_settings.sh
+source tools/pip_settings.sh
 export DS_BUILD_OPS=0 # DeepSpeed's compiled kernels are not used
 
 python=$(find_python)

@@ -1,5 +1,6 @@
 """This project's side: its sampler, its batch, its update, through the doors a run uses."""
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -16,19 +17,18 @@ from rl.bench.workload import GROUP, NEW_TOKENS, PROMPTS, Timer
 from rl.config import RunConfig, find_experiment, load_experiment
 from rl.logprobs import token_logps
 from rl.losses import aggregate
-from rl.models import Decoder, FusedDecoder, load_decoder, new_decoder
+from rl.models import FusedDecoder, load_decoder, new_decoder
 from rl.rollout import LocalSampler, Request
 from rl.seeding import derive
 from rl.trainers.parts import (
     forward_logits,
-    length_buckets,
     make_engine,
     make_task,
     make_tokenizer,
     micro_batch_tokens,
 )
 from rl.trainers.policy import collate, train_policy
-from rl.trainers.update import update_policy
+from rl.trainers.update import Tally, micro_losses, update_policy
 from rl.types import Batch, Problem, Rollout
 
 MAX_ROWS = 1024
@@ -124,31 +124,39 @@ class Ours:
         return {"tokens_per_s": rows * NEW_TOKENS / timer.parts["sample"]["cpu"]}
 
     def gradient_error(self) -> dict[str, float]:
-        """Of the uneven step: bucketed, fused and without the groups that have no advantage,
-        against all rows padded to the longest, through transformers' own forward pass."""
+        """Of the uneven step, as runs take it: bucketed, fused, prompts shared, without the groups
+        that have no advantage; against all rows padded to the longest, through transformers' own
+        forward pass."""
         sampler = self._sampler(share_prompts=True)
         batch = self._batch(self._roll_out(sampler, "uneven"), "uneven")
-        everything = [torch.arange(len(batch.length_B))]
-        reference = self._gradient(self._model, batch, everything)
-        live_B = batch.advantage_B.nonzero()[:, 0]
-        picks = [live_B[p] for p in length_buckets(batch.length_B[live_B], self._micro_tokens)]
-        ours = self._gradient(FusedDecoder(self._model), batch, picks)
+        reference = self._gradient([self._plain_loss(batch)])
+        rows, model = torch.arange(len(batch.length_B)), FusedDecoder(self._model)
+        ours = self._gradient(
+            micro_losses(
+                model, batch, None, rows, self._config, self._micro_tokens, Tally(), gap=False
+            )
+        )
         return {"relative": float((ours - reference).norm() / reference.norm())}
 
-    def _gradient(self, model: Decoder | FusedDecoder, batch: Batch, picks: list[Tensor]) -> Tensor:
-        self._model.zero_grad()
-        for pick in picks:
-            part = batch.rows(pick)
-            logits_BTV = forward_logits(model, part.token_BT)
-            logp_BT = token_logps(logits_BTV, part.token_BT, temperature=1.0)
-            aggregate(
-                -logp_BT * part.advantage_B[:, None],
-                part.response_BT,
+    def _plain_loss(self, batch: Batch) -> Callable[[], Tensor]:
+        def compute() -> Tensor:
+            logits_BTV = forward_logits(self._model, batch.token_BT)
+            logp_BT = token_logps(logits_BTV, batch.token_BT, temperature=1.0)
+            return aggregate(
+                -logp_BT * batch.advantage_B[:, None],
+                batch.response_BT,
                 mode="constant",
                 sequences=len(batch.length_B),
                 tokens=int(batch.response_BT.sum()),
                 max_length=NEW_TOKENS,
-            ).backward()
+            )
+
+        return compute
+
+    def _gradient(self, losses: Iterable[Callable[[], Tensor]]) -> Tensor:
+        self._model.zero_grad()
+        for compute in losses:
+            compute().backward()
         gradient = torch.cat([p.grad.flatten() for p in self._model.parameters()])  # type: ignore[union-attr]
         self._model.zero_grad()
         return gradient.clone()

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rl.config import RunConfig
 from rl.engine import Engine
@@ -17,8 +17,8 @@ from rl.types import Batch
 
 
 @dataclass
-class _Tally:
-    """Sums over the micro-batches of a step."""
+class Tally:
+    """Sums over the micro-batches of a step, for its metrics."""
 
     tokens: int = 0
     clipped: float = 0.0
@@ -44,14 +44,14 @@ def update_policy(
         logp_old_BT = batch.logp_sampler_BT
     elif loss.epochs * loss.minibatches > 1:
         logp_old_BT = policy_logps(engine, batch, config, micro_tokens)
-    tally = _Tally()
+    tally = Tally()
     lr = 0.0
     for epoch in range(loss.epochs):
         for rows in _minibatches(batch, loss.minibatches, derive("minibatch", seed, step, epoch)):
             first = not tally.norms
             update = engine.update(
-                _micro_losses(
-                    engine, batch, logp_old_BT, rows, config, micro_tokens, tally, gap=first
+                micro_losses(
+                    engine.model, batch, logp_old_BT, rows, config, micro_tokens, tally, gap=first
                 )
             )
             tally.losses.append(update.loss)
@@ -74,14 +74,14 @@ def policy_logps(engine: Engine, batch: Batch, config: RunConfig, micro_tokens: 
     with torch.no_grad():
         for pick in length_buckets(batch.length_B, micro_tokens):
             part = batch.rows(pick)
-            logp_BT[pick, : part.token_BT.shape[1]] = _forward(engine, part, config)
+            logp_BT[pick, : part.token_BT.shape[1]] = _forward(engine.model, part, config)
     return logp_BT
 
 
-def _forward(engine: Engine, part: Batch, config: RunConfig) -> Tensor:
+def _forward(model: nn.Module, part: Batch, config: RunConfig) -> Tensor:
     """Log-probs (B, T) of the response tokens, 0 elsewhere; a group's prompt is computed once."""
     prompt_B = part.length_B - part.response_BT.sum(dim=1)
-    logits_BRV = engine.model(input_ids=part.token_BT, prompt_lengths=prompt_B).logits
+    logits_BRV = model(input_ids=part.token_BT, prompt_lengths=prompt_B).logits
     tail_BR = from_prompt_end(part.token_BT, prompt_B)
     logp_BR = token_logps(logits_BRV, tail_BR, temperature=config.rollout.temperature)
     place_T = torch.arange(part.token_BT.shape[1], device=prompt_B.device)
@@ -97,14 +97,14 @@ def _minibatches(batch: Batch, count: int, seed: int) -> Iterator[Tensor]:
     yield from order.to(batch.length_B.device).split(rows // count)
 
 
-def _micro_losses(
-    engine: Engine,
+def micro_losses(
+    model: nn.Module,
     batch: Batch,
     logp_old_BT: Tensor | None,
     rows: Tensor,
     config: RunConfig,
     micro_tokens: int,
-    tally: _Tally,
+    tally: Tally,
     *,
     gap: bool,
 ) -> Iterator[Callable[[], Tensor]]:
@@ -125,7 +125,7 @@ def _micro_losses(
         def compute(pick: Tensor = pick) -> Tensor:
             part = batch.rows(pick)
             mask_BT = part.response_BT
-            logp_BT = _forward(engine, part, config)
+            logp_BT = _forward(model, part, config)
             old_BT = logp_BT.detach()
             if logp_old_BT is not None:
                 old_BT = logp_old_BT[pick, : logp_BT.shape[1]]
