@@ -97,7 +97,7 @@ def _compare(*, quick: bool, out: Path) -> int:
         raise UserError(f"{PYTHONS['trl']}: missing; run make bench, which sets it up")
     torch.set_num_threads(1)
     names = [name for name, python in PYTHONS.items() if python.exists()]
-    sizes, rounds = (["0.6M"], 3) if quick else (list(workload.SIZES), 5)
+    sizes, rounds = (["0.6M"], 2) if quick else (list(workload.SIZES), 5)
     found: dict[str, Any] = {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "quick": quick,
