@@ -9,11 +9,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Metric:
-    """One documented metric."""
+    """One documented metric.
+
+    `exact`: by enumeration or in closed form, with nothing drawn: an enumeration claim may be made
+    on it.
+    """
 
     program: str
     meaning: str
     level: str | None = None
+    exact: bool = False
 
 
 METRICS: dict[str, Metric] = {
@@ -63,5 +68,6 @@ METRICS: dict[str, Metric] = {
     "weight/exact": Metric(
         "gradient_weight", "the same by enumeration over Binomial(G, p)", "difficulty"
     ),
-    "weight/curve": Metric("gradient_weight", "the exact weight over a grid of p", "p"),
+    # Of these, the problems and the direction of weight/p and weight/exact are drawn.
+    "weight/curve": Metric("gradient_weight", "the exact weight over a grid of p", "p", exact=True),
 }

@@ -1,15 +1,6 @@
 """config.yaml and claims.yaml as strict, frozen objects; every fault is one clear message."""
 
-from rl.config.claims import (
-    Claim,
-    Claims,
-    Difference,
-    Equivalence,
-    Exact,
-    Interaction,
-    Measure,
-    Trend,
-)
+from rl.config.claims import Claims
 from rl.config.experiment import (
     Experiment,
     RunSpec,
@@ -17,6 +8,19 @@ from rl.config.experiment import (
     find_experiment,
     load_experiment,
 )
+from rl.config.kinds import (
+    Claim,
+    Difference,
+    Enumeration,
+    Equivalence,
+    Exact,
+    Interaction,
+    LogRank,
+    McNemar,
+    Trend,
+    VarianceRatio,
+)
+from rl.config.measure import Measure
 from rl.config.programs import PROGRAMS, program_config
 from rl.config.run import (
     AdvantageConfig,
@@ -45,13 +49,16 @@ __all__ = [
     "DecoderConfig",
     "Difference",
     "EngineConfig",
+    "Enumeration",
     "Equivalence",
     "EvalConfig",
     "Exact",
     "Experiment",
     "GradientWeightConfig",
     "Interaction",
+    "LogRank",
     "LossConfig",
+    "McNemar",
     "Measure",
     "OptimConfig",
     "ProgramConfig",
@@ -62,6 +69,7 @@ __all__ = [
     "TaskConfig",
     "TextConfig",
     "Trend",
+    "VarianceRatio",
     "config_digest",
     "find_experiment",
     "load_experiment",

@@ -150,6 +150,15 @@ def some_free() -> st.SearchStrategy[dict[str, Any]]:
 
 
 @st.composite
+def curves(draw: st.DrawFn, program: str) -> dict[str, Any]:
+    """A measure in which an event may come."""
+    own = sorted(name for name, metric in METRICS.items() if metric.program == program)
+    metric = draw(st.sampled_from(own))
+    level = {"levels": [draw(st.floats(0, 20))]} if METRICS[metric].level else {}
+    return {"metric": metric, "steps": "all", **level}
+
+
+@st.composite
 def measures(draw: st.DrawFn, program: str, *, slope: bool, levels: bool) -> dict[str, Any]:
     """A measure that `program` logs."""
     own = {name: metric for name, metric in METRICS.items() if metric.program == program}
@@ -176,9 +185,13 @@ def claims(draw: st.DrawFn, name: str, programs: dict[str, str]) -> dict[str, An
     """A claim on arms of one program each."""
     first = draw(st.sampled_from(sorted(programs)))
     others = sorted(arm for arm in programs if programs[arm] == programs[first] and arm != first)
-    kinds = ["trend", "equivalence", "exact"] + ["difference", "interaction"] * bool(others)
+    kinds = ["trend", "equivalence", "exact", "variance_ratio"]
+    kinds += ["difference", "interaction", "log_rank", "mcnemar"] * bool(others)
+    exact = [name for name, m in METRICS.items() if m.exact and m.program == programs[first]]
+    kinds += ["enumeration"] * bool(exact)
     kind = draw(st.sampled_from(kinds))
-    other = draw(st.sampled_from(others) if others else st.floats(-10, 10))
+    least = 0.1 if kind == "variance_ratio" else -10
+    other = draw(st.sampled_from(others) if others else st.floats(least, 10))
     claim = {
         "id": name,
         "role": draw(st.sampled_from(["primary", "secondary", "control"])),
@@ -190,6 +203,18 @@ def claims(draw: st.DrawFn, name: str, programs: dict[str, str]) -> dict[str, An
         ),
         **({"arm": first} if kind == "trend" else {"treatment": first, "control": other}),
     }
+    if kind == "log_rank":
+        claim["measure"] = draw(curves(programs[first]))
+        claim["event"] = draw(st.sampled_from(["at_least", "at_most"]))
+    if kind == "enumeration":
+        claim["measure"] = {"metric": draw(st.sampled_from(exact)), "steps": "first"}
+        claim["tolerance"] = draw(st.floats(0, 1))
+    if kind in ("log_rank", "mcnemar"):
+        claim["reaches"] = draw(st.floats(-10, 10))
+    if kind in ("log_rank", "variance_ratio", "mcnemar"):
+        claim["direction"] = draw(st.sampled_from(["greater", "less"]))
+        ends = (0, 0.499) if kind == "mcnemar" else (1, 10)
+        claim["min_effect"] = draw(st.floats(*ends))
     if kind in ("difference", "trend", "interaction"):
         claim["direction"] = draw(st.sampled_from(["greater", "less"]))
         claim["min_effect"] = draw(st.floats(0, 10))

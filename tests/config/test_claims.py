@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from rl.metrics import METRICS, Metric
+
 
 def claim(files: Any) -> dict[str, Any]:
     """The one claim, to be changed in place."""
@@ -22,6 +24,24 @@ def kind(files: Any, **changes: Any) -> None:
 
 LEVELS = {"metric": "eval/accuracy_by_difficulty", "steps": [0, 0.5]}
 INTERACTION = {"kind": "interaction", "measure": LEVELS, "low": [2.0], "high": [3.0]}
+CURVE = {"metric": "eval/accuracy", "steps": "all"}
+LOG_RANK = {
+    "kind": "log_rank",
+    "measure": CURVE,
+    "reaches": 0.9,
+    "event": "at_least",
+    "min_effect": 2.0,
+}
+RATIO = {"kind": "variance_ratio", "min_effect": 1.5}
+MCNEMAR = {"kind": "mcnemar", "reaches": 0.5, "min_effect": 0.1}
+ENUMERATION = {
+    "kind": "enumeration",
+    "treatment": "weight",
+    "control": 0.25,
+    "tolerance": 1e-9,
+    "measure": {"metric": "weight/curve", "steps": "first", "levels": [0.5]},
+}
+NO_EFFECT = {"direction": None, "min_effect": None}
 
 
 def test_each_kind_loads(files: Any) -> None:
@@ -35,6 +55,10 @@ def test_each_kind_loads(files: Any) -> None:
         | {"treatment": None, "control": None},
         {"id": "e", **INTERACTION},
         {"id": "f", "kind": "exact", "factor": 10.0, "tolerance": 1e-6, **ends},
+        {"id": "g", **LOG_RANK, "time_metric": "train/response_tokens"},
+        {"id": "h", **RATIO, "control": 2.0},
+        {"id": "i", **MCNEMAR},
+        {"id": "j", **ENUMERATION, **ends},
     ]
     files.claims["claims"] = [first]
     for changes in others:
@@ -42,7 +66,8 @@ def test_each_kind_loads(files: Any) -> None:
         files.claims["claims"].append({k: v for k, v in merged.items() if v is not None})
     loaded = files.load().claims
     assert [one.kind for one in loaded.claims] == [
-        *("difference", "equivalence", "equivalence", "trend", "interaction", "exact")
+        *("difference", "equivalence", "equivalence", "trend", "interaction", "exact"),
+        *("log_rank", "variance_ratio", "mcnemar", "enumeration"),
     ]
     assert [one.arms() for one in loaded.claims] == [
         ("group_std", "none"),
@@ -51,8 +76,13 @@ def test_each_kind_loads(files: Any) -> None:
         ("none",),
         ("group_std", "none"),
         ("group_std", "none"),
+        ("group_std", "none"),
+        ("group_std",),
+        ("group_std", "none"),
+        ("weight",),
     ]
     assert loaded.claims[4].measure.steps == (0.0, 0.5)
+    assert loaded.claims[6].metrics() == ("eval/accuracy", "train/response_tokens")
 
 
 def test_digests_tell_which_claim_was_changed(files: Any) -> None:
@@ -122,6 +152,53 @@ BAD_CLAIMS: list[tuple[dict[str, Any], str]] = [
         {**INTERACTION, "measure": {"metric": "eval/accuracy", "steps": "all"}},
         "an interaction needs a metric with levels and states them as low, high",
     ),
+    (
+        {**LOG_RANK, "measure": {"metric": "eval/accuracy", "steps": "last"}},
+        "a log_rank claim looks at every logged step: state steps: all and no reduce",
+    ),
+    (
+        {**LOG_RANK, "measure": {**CURVE, "reduce": "slope_step"}},
+        "a log_rank claim looks at every logged step: state steps: all and no reduce",
+    ),
+    (
+        {**LOG_RANK, "measure": {**LEVELS, "steps": "all"}},
+        "metric 'eval/accuracy_by_difficulty' has levels, and an event is of one: state levels: [x",
+    ),
+    (
+        {**LOG_RANK, "measure": {**LEVELS, "steps": "all", "levels": [2.0, 3.0]}},
+        "metric 'eval/accuracy_by_difficulty' has levels, and an event is of one: state levels: [x",
+    ),
+    (
+        {**LOG_RANK, "time_metric": "train/lrr"},
+        "time_metric 'train/lrr' is never logged; did you mean 'train/lr'?",
+    ),
+    (
+        {**LOG_RANK, "time_metric": "train/reward_by_difficulty"},
+        "time_metric 'train/reward_by_difficulty' has levels; a time has none",
+    ),
+    ({**LOG_RANK, "event": None}, "claims.0.log_rank.event: missing"),
+    ({**LOG_RANK, "event": "at_leest"}, "event: input should be 'at_least' or 'at_most', got 'at_"),
+    (
+        {**LOG_RANK, "min_effect": 0.5},
+        "min_effect: input should be greater than or equal to 1, got 0.5",
+    ),
+    ({**LOG_RANK, "direction": "not_less"}, "direction: input should be 'greater' or 'less', got"),
+    ({**LOG_RANK, "control": "group_std"}, "treatment and control are both 'group_std'; name two"),
+    ({**RATIO, "min_effect": 0.9}, "min_effect: input should be greater than or equal to 1, got 0"),
+    ({**RATIO, "control": 0.0}, "control: expected an arm or a number above 0, got 0.0"),
+    ({**RATIO, "control": -2.0}, "control: expected an arm or a number above 0, got -2.0"),
+    ({**RATIO, "direction": "not_greater"}, "direction: input should be 'greater' or 'less', got"),
+    ({**MCNEMAR, "min_effect": 0.5}, "min_effect: input should be less than 0.5, got 0.5"),
+    ({**MCNEMAR, "min_effect": -0.1}, "min_effect: input should be greater than or equal to 0, go"),
+    ({**MCNEMAR, "reaches": None}, "claims.0.mcnemar.reaches: missing"),
+    (
+        {**ENUMERATION, **NO_EFFECT, "measure": CURVE},
+        "an enumeration claim needs a metric that is enumerated, and 'eval/accuracy' is not; enum",
+    ),
+    (
+        {**ENUMERATION, **NO_EFFECT, "tolerance": -1.0},
+        "tolerance: input should be greater than or equal to 0, got -1.0",
+    ),
 ]
 
 
@@ -164,6 +241,28 @@ def test_an_arm_whose_program_never_logs_the_metric(files: Any) -> None:
         f"{files.directory}/claims.yaml: claim std-helps: arm 'weight' runs program "
         f"'gradient_weight', which never logs 'eval/accuracy' (logged by 'policy')"
     )
+
+
+def test_a_clock_that_the_arm_never_logs(files: Any) -> None:
+    kind(files, **LOG_RANK, time_metric="train/response_tokens")
+    files.load()
+    claim(files)["measure"] = {"metric": "weight/measured", "steps": "all", "levels": [2.0]}
+    files.config["arms"]["weight_too"] = {"program": "gradient_weight"}
+    kind(files, treatment="weight", control="weight_too")
+    assert files.fault() == (
+        f"{files.directory}/claims.yaml: claim std-helps: arm 'weight' runs program "
+        f"'gradient_weight', which never logs 'train/response_tokens' (logged by 'policy')"
+    )
+
+
+def test_a_slope_on_what_is_drawn_is_not_enumerated(
+    files: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(METRICS, "weight/drawn", Metric("gradient_weight", "of samples", "p"))
+    kind(files, **ENUMERATION, **NO_EFFECT)
+    files.load()
+    claim(files)["measure"] |= {"reduce": "slope_metric", "slope_on": "weight/drawn"}
+    assert "and 'weight/drawn' is not; enumerated: weight/curve" in files.fault()
 
 
 def test_an_arm_that_the_profile_leaves_out_is_no_fault(files: Any) -> None:

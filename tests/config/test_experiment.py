@@ -149,6 +149,17 @@ def test_a_fault_in_one_of_several_runs_is_told(
     assert told in files.fault(overrides=changed)
 
 
+def test_arms_that_are_not_paired_may_have_other_seeds(files: Any) -> None:
+    written = several(files).claims["claims"][0]
+    written |= {"treatment": "slow", "kind": "log_rank", "reaches": 0.9, "event": "at_least"}
+    written |= {"measure": {"metric": "eval/accuracy", "steps": "all"}, "min_effect": 1.0}
+    experiment = files.load()
+    assert experiment.seeds_of("slow") != experiment.seeds_of("none")
+    written |= {"kind": "mcnemar", "min_effect": 0.0}
+    del written["event"]
+    assert "slow and none are compared seed by seed, but plan other seeds" in files.fault()
+
+
 def test_an_unknown_program_is_told(files: Any) -> None:
     files.put("run.program", "polcy")
     assert "program: expected the name of a program, got 'polcy'; did you mean" in files.fault()
