@@ -167,6 +167,70 @@ def detectable_margin(sd: float, n: int, alpha: float, power: float = 0.8) -> fl
     return _needed(sd, n, alpha, (1 + power) / 2)
 
 
+def _checked_pairs(for_it: int, against: int) -> int:
+    if min(for_it, against) < 0:
+        raise ValueError(f"expected two counts of pairs, got {for_it} and {against}")
+    return for_it + against
+
+
+def mcnemar_p(for_it: int, against: int) -> float:
+    """Exact McNemar test: of n = b + c discordant pairs, b ~ Binomial(n, 1/2) for equal arms.
+
+    p = min(1, 2 P(X >= max(b, c))), two-sided, counted in whole numbers; 1 for n = 0.
+
+    Args:
+        for_it: b, pairs in which the treatment alone succeeded.
+        against: c, pairs in which the control alone did.
+    """
+    n = _checked_pairs(for_it, against)
+    tail: int = sum(math.comb(n, k) for k in range(max(for_it, against), n + 1))
+    return min(1.0, float(2 * tail / 2**n))
+
+
+def discordant_share(for_it: int, against: int, alpha: float) -> tuple[float, float, float]:
+    """The treatment's share of the discordant pairs less 1/2, with its interval.
+
+    Clopper and Pearson (1934), alpha/2 in either tail: low is the alpha/2 quantile of Beta(b, c+1)
+    less 1/2; high is that of the other arm's share, with its sign turned. The interval misses 0
+    exactly where `mcnemar_p` is below alpha.
+
+    Args:
+        for_it, against: as in `mcnemar_p`.
+        alpha: 1 - coverage, in (0, 1).
+
+    Returns:
+        (share, low, high), each less 1/2; (0, -1/2, 1/2) without discordant pairs.
+    """
+    n = _checked_pairs(for_it, against)
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha: expected a number in (0, 1), got {alpha}")
+    # (b - c) / 2n, and one function for both ends, so that swapped arms mirror to the last bit.
+    share = (for_it - against) / (2 * n) if n else 0.0
+    low, high = _lower_end(for_it, against, alpha), -_lower_end(against, for_it, alpha)
+    if mcnemar_p(for_it, against) >= alpha:  # at equality an end is 0, but for its rounding
+        low, high = min(low, 0.0), max(high, 0.0)
+    return share, low, high
+
+
+def _lower_end(for_it: int, against: int, alpha: float) -> float:
+    """The share, less 1/2, at which as many pairs or more `for_it` have the chance alpha/2."""
+    return float(stats.beta.ppf(alpha / 2, for_it, against + 1)) - 0.5 if for_it else -0.5
+
+
+def detectable_share(pairs: int, alpha: float, power: float = 0.8) -> float:
+    """Smallest share above 1/2, less 1/2, that the exact McNemar test rejects with chance `power`.
+
+    Given the number n of discordant pairs: with k the fewest that reject, 2 P(X >= k | 1/2) <
+    alpha, the share q solves P(X >= k | q) = power, so that q is the `power` quantile of
+    Beta(k, n - k + 1). Infinite where not even n of n reject.
+    """
+    rejecting = (k for k in range(pairs // 2 + 1, pairs + 1) if mcnemar_p(k, pairs - k) < alpha)
+    fewest = next(rejecting, None)
+    if fewest is None:
+        return math.inf
+    return float(stats.beta.ppf(power, fewest, pairs - fewest + 1)) - 0.5
+
+
 def binomial_standard_error(share: float, draws: int) -> float:
     """sqrt(p (1-p) / draws): what an accuracy from `draws` samples is off by within one seed.
 

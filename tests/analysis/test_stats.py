@@ -133,3 +133,70 @@ def test_binomial_standard_error() -> None:
     assert stats.binomial_standard_error(1.0, 5) == 0.0
     with pytest.raises(ValueError, match="expected a share"):
         stats.binomial_standard_error(1.2, 5)
+
+
+# --- McNemar --------------------------------------------------------------------------------------
+
+
+def test_mcnemar_by_hand() -> None:
+    """Of n fair coins, the tail of the larger count, twice: 2/32, 2 (10 + 1)/1024, at most 1."""
+    assert stats.mcnemar_p(5, 0) == stats.mcnemar_p(0, 5) == 2 / 32
+    assert stats.mcnemar_p(9, 1) == 22 / 1024
+    assert stats.mcnemar_p(3, 3) == stats.mcnemar_p(1, 0) == stats.mcnemar_p(0, 0) == 1.0
+
+
+def test_discordant_share_by_hand() -> None:
+    """6 of 6: P(all | q) = q^6 is .025 at the lower end. 1 of 2: P(none | q) = (1 - q)^2 is .975 at
+    the lower end, and the upper end lies as far above 1/2."""
+    assert stats.discordant_share(6, 0, 0.05) == pytest.approx((0.5, 0.025 ** (1 / 6) - 0.5, 0.5))
+    assert stats.discordant_share(0, 6, 0.05) == pytest.approx((-0.5, -0.5, 0.5 - 0.025 ** (1 / 6)))
+    end = 0.5 - (1 - math.sqrt(0.975))
+    assert stats.discordant_share(1, 1, 0.05) == pytest.approx((0.0, -end, end))
+    assert stats.discordant_share(3, 1, 0.05)[0] == 0.25
+    assert stats.discordant_share(0, 0, 0.05) == (0.0, -0.5, 0.5)
+
+
+COUNTS = st.integers(0, 40)
+
+
+@given(COUNTS, COUNTS, st.sampled_from([0.05, 0.05 / 7, 0.001, 2**-4, 2**-5, 22 / 1024, 0.5]))
+def test_interval_and_mcnemar_agree(b: int, c: int, alpha: float) -> None:
+    """Powers of 2 are levels that p values hit: then an end is 0, and nothing is rejected."""
+    share, low, high = stats.discordant_share(b, c, alpha)
+    assert low <= share <= high
+    assert (low > 0) == (stats.mcnemar_p(b, c) < alpha and b > c)
+    assert (high < 0) == (stats.mcnemar_p(b, c) < alpha and b < c)
+    assert stats.discordant_share(c, b, alpha) == pytest.approx((-share, -high, -low), abs=1e-12)
+
+
+def test_a_level_equal_to_p_does_not_reject() -> None:
+    """The quantile at 64 to 15 is .5000000000000016."""
+    for b, c in ((64, 15), (6, 0), (9, 1)):
+        assert stats.discordant_share(b, c, stats.mcnemar_p(b, c))[1] <= 0
+        assert stats.discordant_share(c, b, stats.mcnemar_p(b, c))[2] >= 0
+        assert stats.discordant_share(b, c, stats.mcnemar_p(b, c) * (1 + 1e-9))[1] > 0
+
+
+@given(COUNTS, COUNTS)
+def test_mcnemar_against_scipy(b: int, c: int) -> None:
+    if b + c:
+        test = scipy_stats.binomtest(b, b + c)
+        assert stats.mcnemar_p(b, c) == pytest.approx(float(test.pvalue))
+        ends = test.proportion_ci(0.95, "exact")
+        expected = (ends.low - 0.5, ends.high - 0.5)
+        assert stats.discordant_share(b, c, 0.05)[1:] == pytest.approx(expected, abs=1e-6)
+
+
+def test_detectable_share() -> None:
+    """6 pairs reject only as 6 to 0: q^6 = .8. Of 10, 9 to 1 rejects and 8 to 2 (.109) does not."""
+    assert stats.detectable_share(6, 0.05) == pytest.approx(0.8 ** (1 / 6) - 0.5)
+    q = stats.detectable_share(10, 0.05) + 0.5
+    assert q**10 + 10 * q**9 * (1 - q) == pytest.approx(0.8)
+    assert stats.detectable_share(5, 0.05) == stats.detectable_share(0, 0.05) == math.inf
+
+
+def test_counts_are_checked() -> None:
+    with pytest.raises(ValueError, match="expected two counts of pairs, got -1 and 3"):
+        stats.mcnemar_p(-1, 3)
+    with pytest.raises(ValueError, match=r"alpha: expected a number in \(0, 1\), got 5"):
+        stats.discordant_share(1, 1, 5)
