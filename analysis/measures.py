@@ -1,4 +1,5 @@
-"""One number per arm and seed, out of the long table of metrics, as a claim's `measure` asks."""
+"""One number per arm and seed, out of the long table of metrics, as a claim's `measure` asks; for
+a log-rank claim the time of each run's event."""
 
 import math
 
@@ -6,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from rl.config import Measure
+from rl.config import LogRank, Measure
 from rl.evidence import Evidence
 
 
@@ -38,9 +39,51 @@ def measure_values(evidence: Evidence, measure: Measure, arm: str) -> "pd.Series
         for seed, rows in logged.groupby("seed")
         if (arm, seed) in done and _has_levels(rows, measure)
     }
-    seeds = pd.Index(evidence.seeds_of(arm), name="seed", dtype="int64")
-    values = pd.Series(by_seed, dtype="float64").reindex(seeds)
+    values = pd.Series(by_seed, dtype="float64").reindex(_planned(evidence, arm))
     return values.rename(arm)
+
+
+def event_times(evidence: Evidence, claim: LogRank, arm: str) -> pd.DataFrame:
+    """When each run of one arm came to the claim's event, or how far it was followed without.
+
+    Args:
+        evidence: from rl.evidence.
+        claim: metric, event and clock.
+        arm: whose runs.
+
+    Returns:
+        A row for every planned seed of the arm: `time`, in steps or in the unit of the claim's
+        `time_metric`, and `event`, 1 if it came at that time, 0 if the run is censored there. NaN
+        where the run is not complete, a value is not finite, or the clock is not logged there.
+    """
+    rows = _kept(evidence, claim.measure, arm, claim.measure.metric).sort_values("step")
+    rows = rows.assign(time=_clock(evidence, arm, rows, claim.time_metric))
+    done = evidence.complete()
+    found = {}
+    for seed, one in rows.groupby("seed"):
+        value = one["value"]
+        came = value >= claim.reaches if claim.event == "at_least" else value <= claim.reaches
+        at = one[came].iloc[0] if came.any() else one.iloc[-1]
+        if (arm, seed) in done and np.isfinite([*value, at["time"]]).all():
+            found[seed] = {"time": float(at["time"]), "event": float(came.any())}
+    table = pd.DataFrame.from_dict(found, orient="index", columns=["time", "event"])
+    return table.astype("float64").reindex(_planned(evidence, arm))
+
+
+def _planned(evidence: Evidence, arm: str) -> "pd.Index[int]":
+    return pd.Index(evidence.seeds_of(arm), name="seed", dtype="int64")
+
+
+def _clock(
+    evidence: Evidence, arm: str, rows: pd.DataFrame, metric: str | None
+) -> "pd.Series[float]":
+    """The time of each row: its step, or the value of `metric` there, NaN where there is none."""
+    if metric is None:
+        return rows["step"].astype("float64")
+    table = evidence.metrics
+    ticks = table[(table["arm"] == arm) & (table["metric"] == metric)]
+    joined = rows.merge(ticks, how="left", on=["seed", "step"], suffixes=("", "_clock"))
+    return joined["value_clock"].set_axis(rows.index)
 
 
 def steps_of(evidence: Evidence, arm: str) -> int:

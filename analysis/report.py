@@ -21,8 +21,9 @@ from analysis.citation import bibtex, plain_text, read_citation
 from analysis.claims import PROMOTED_PROFILE, check_same, read_verdicts, verdicts_of
 from analysis.load import machines
 from analysis.prose import Caption, Prose, read_captions, read_prose, read_section
-from analysis.table import frame_rows, marks, notes, number
-from analysis.verdicts import RULES, Outcome, Verdict
+from analysis.rules import RULES, Outcome
+from analysis.table import frame_rows, marks, notes, size
+from analysis.verdicts import Verdict
 from rl.config import Claim, Experiment, load_experiment
 from rl.errors import UserError, exit_status
 from rl.evidence import Evidence, has_evidence, read_evidence
@@ -58,12 +59,17 @@ class Row:
 
     @property
     def threshold(self) -> str:
-        return number(self.verdict.threshold)
+        return size(self.verdict, self.verdict.threshold)
 
     @property
     def threshold_name(self) -> str:
-        """What the claim's kind calls its smallest effect: min effect, margin, tolerance."""
-        return RULES[self.verdict.kind].threshold.replace("_", " ").replace("min ", "smallest ")
+        """What the claim's kind calls its smallest effect: that, margin or tolerance."""
+        return RULES[self.verdict.kind].threshold_name
+
+    @property
+    def effect_name(self) -> str:
+        """What the claim's kind calls its effect and the interval of it."""
+        return RULES[self.verdict.kind].effect_name
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,15 @@
 """Verdicts for people: a table for the terminal and the generated table of README.md."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from analysis.rules import RULES
 from analysis.verdicts import Verdict
 from rl.errors import UserError
 
+LARGEST = 700.0  # exp of more than about 709 is no float
 BEGIN = "<!-- claims:begin -->"
 END = "<!-- claims:end -->"
 README_HEADER = ("Experiment", "Claim", "Verdict", "Effect", "p (Holm)", "Seeds", "Detectable")
@@ -28,16 +31,30 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"
 
 
+def size(verdict: Verdict, value: float | None) -> str:
+    """An effect, or what is compared with it; where effects are logarithms, the ratio itself."""
+    if value is None or not RULES[verdict.kind].ratio:
+        return number(value)
+    return number(math.exp(value) if value < LARGEST else math.inf)
+
+
+def effect_text(verdict: Verdict) -> str:
+    """The effect; a ratio with its name, since 1 and not 0 is none."""
+    named = RULES[verdict.kind].ratio if verdict.effect is not None else ""
+    return f"{named} {size(verdict, verdict.effect)}".strip()
+
+
 def p_text(value: float | None) -> str:
     """A p value as papers print it."""
     return "< 0.001" if value is not None and value < 0.001 else number(value)
 
 
 def interval_text(verdict: Verdict) -> str:
-    """The interval with its coverage. The range over seeds of an exact claim has none."""
+    """The interval with its coverage. The range over seeds of an exact claim or an enumeration has
+    none."""
     if verdict.low is None or verdict.high is None:
         return "-"
-    ends = f"[{number(verdict.low)}, {number(verdict.high)}]"
+    ends = f"[{size(verdict, verdict.low)}, {size(verdict, verdict.high)}]"
     return ends if verdict.level is None else f"{ends} at {100 * verdict.level:.3g}%"
 
 
@@ -56,8 +73,8 @@ def notes(verdict: Verdict) -> list[str]:
         found.append("post hoc: the claim was written or changed after these runs started")
     if verdict.underpowered:
         found.append(
-            f"underpowered: with these seeds the test sees {number(verdict.detectable)} or more "
-            f"(80% power), the claim speaks of {number(verdict.threshold)}"
+            f"underpowered: with these seeds the test sees {size(verdict, verdict.detectable)} "
+            f"or more (80% power), the claim speaks of {size(verdict, verdict.threshold)}"
         )
     return found
 
@@ -77,12 +94,12 @@ def terminal(title: str, verdicts: Sequence[Verdict], committed: Mapping[str, st
                 v.claim,
                 v.verdict + (" (post hoc)" if v.post_hoc else ""),
                 "none yet" if committed is None else committed.get(v.claim, "not there"),
-                number(v.effect),
+                effect_text(v),
                 interval_text(v),
                 p_text(v.p_holm),
                 str(v.n),
-                number(v.seed_sd),
-                number(v.detectable),
+                size(v, v.seed_sd),
+                size(v, v.detectable),
             )
         )
     widths = [max(len(row[i]) for row in rows) for i in range(len(HEADER))]
@@ -119,9 +136,9 @@ def _result_rows(verdicts: Sequence[Verdict]) -> list[str]:
         "| --- | --- | --- | --- | --- |",
     ]
     for v in verdicts:
-        effect = f"{number(v.effect)} {interval_text(v)}" if v.effect is not None else "-"
+        effect = f"{effect_text(v)} {interval_text(v)}" if v.effect is not None else "-"
         said = "; ".join([f"**{v.verdict}**", *notes(v)])
-        cells = (v.claim, said, effect, number(v.threshold), number(v.detectable))
+        cells = (v.claim, said, effect, size(v, v.threshold), size(v, v.detectable))
         out.append(f"| {' | '.join(_cell(cell) for cell in cells)} |")
     return out
 
@@ -140,9 +157,9 @@ def readme_table(results: Mapping[str, Sequence[Verdict] | None]) -> str:
             continue
         for v in verdicts:
             said = f"**{v.verdict}**" + (f" ({', '.join(marks(v))})" if marks(v) else "")
-            effect = f"{number(v.effect)} {interval_text(v)}" if v.effect is not None else "-"
+            effect = f"{effect_text(v)} {interval_text(v)}" if v.effect is not None else "-"
             cells = [link, f"{v.text} ({v.role}; {v.source})", said, effect, p_text(v.p_holm)]
-            rows.append([*cells, str(v.n), number(v.detectable)])
+            rows.append([*cells, str(v.n), size(v, v.detectable)])
     return "\n".join(f"| {' | '.join(_cell(cell) for cell in row)} |" for row in rows)
 
 
@@ -174,12 +191,12 @@ def frame_rows(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
             "claim": v.text,
             "role": v.role,
             "verdict": v.verdict + (" (post hoc)" if v.post_hoc else ""),
-            "effect": number(v.effect),
+            "effect": effect_text(v),
             "interval": interval_text(v),
             "p (Holm)": p_text(v.p_holm),
             "seeds": v.n,
-            "seed SD": number(v.seed_sd),
-            "detectable": number(v.detectable),
+            "seed SD": size(v, v.seed_sd),
+            "detectable": size(v, v.detectable),
             "notes": "; ".join(notes(v)),
         }
         for v in verdicts

@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis.measures import in_window, measure_values
-from rl.config import Measure
+from analysis.measures import event_times, in_window, measure_values
+from rl.config import LogRank, Measure
 from rl.evidence import COLUMNS, Evidence
 
 BY_LEVEL = "eval/accuracy_by_difficulty"
@@ -141,3 +141,69 @@ def test_an_unfinished_run_is_nan() -> None:
     got = values(found, metric="eval/accuracy", steps="last")
     assert got[0] == 8.0
     assert math.isnan(got[1])
+
+
+# --- time to an event -----------------------------------------------------------------------------
+
+
+def race(**changes: Any) -> LogRank:
+    """To an accuracy of 4 or more."""
+    stated: dict[str, Any] = {
+        "id": "race",
+        "role": "primary",
+        "text": "first",
+        "source": "a paper",
+        "measure": Measure(metric="eval/accuracy", steps="all"),
+        "kind": "log_rank",
+        "treatment": "a",
+        "control": "b",
+        "reaches": 4.0,
+        "event": "at_least",
+        "direction": "greater",
+        "min_effect": 1.0,
+    }
+    return LogRank(**(stated | changes))
+
+
+def times(found: Evidence, **changes: Any) -> list[tuple[float, float]]:
+    table = event_times(found, race(**changes), "a")
+    assert list(table.columns) == ["time", "event"]
+    return list(table.itertuples(index=False, name=None))
+
+
+def test_the_first_logged_step_there() -> None:
+    """1, 2, 4, 8 at steps 0, 5, 10, 15, and twice that for the second seed."""
+    assert times(PLAIN) == [(10.0, 1.0), (5.0, 1.0)]
+    assert times(PLAIN, reaches=16.0) == [(15.0, 0.0), (15.0, 1.0)]
+    assert times(PLAIN, event="at_most", reaches=1.0) == [(0.0, 1.0), (15.0, 0.0)]
+    shuffled = PLAIN.metrics.sample(frac=1, random_state=1)
+    assert times(Evidence(PLAIN.plan, PLAIN.manifests, shuffled, [])) == [(10.0, 1.0), (5.0, 1.0)]
+
+
+def test_the_clock_is_read_at_that_step() -> None:
+    clock = [(seed, 5 * i, "train/lr", math.nan, seed + i / 4) for seed in (3, 5) for i in range(4)]
+    rows = [(3, 5 * i, "eval/accuracy", math.nan, 2.0**i) for i in range(4)]
+    found = evidence([*rows, *clock])
+    (first, second) = times(found, time_metric="train/lr")
+    assert first == (3.5, 1.0)
+    assert all(math.isnan(x) for x in second)  # no accuracy of seed 5 at all
+    assert times(found, time_metric="train/lr", reaches=9.0)[0] == (3.75, 0.0)
+    late = evidence([*rows, *(row for row in clock if row[1] != 10)])
+    assert math.isnan(times(late, time_metric="train/lr")[0][0])
+    assert times(late, time_metric="train/lr", reaches=2.0)[0] == (3.25, 1.0)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_no_time_where_a_value_is_no_number(bad: float) -> None:
+    rows = [(3, 0, "eval/accuracy", math.nan, 9.0), (3, 1, "eval/accuracy", math.nan, bad)]
+    assert math.isnan(times(evidence(rows, seeds=(3,)))[0][1])
+
+
+def test_seeds_of_an_arm_of_its_own() -> None:
+    """And a run that is not complete has no time."""
+    plan = {**PLAIN.plan, "seeds": [3], "arm_seeds": {"a": [3, 5, 7]}}
+    got = times(Evidence(plan, PLAIN.manifests, PLAIN.metrics, []))
+    assert got[:2] == [(10.0, 1.0), (5.0, 1.0)]
+    assert math.isnan(got[2][0])
+    running = [{**m, "status": "running"} for m in PLAIN.manifests]
+    assert math.isnan(times(Evidence(PLAIN.plan, running, PLAIN.metrics, []))[0][0])

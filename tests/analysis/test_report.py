@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -100,6 +101,81 @@ def test_a_changed_claim_is_marked_and_explained(repository: Path) -> None:
     assert text.count("post hoc") == 3  # in the table, at the claim and in its note
     assert "post hoc: the claim was written or changed after these runs started" in text
     assert "smallest effect0.5" in text.lower()
+
+
+KINDS = """
+alpha: 0.05
+claims:
+  - id: comes-first
+    role: primary
+    text: It comes to an accuracy of .8 first
+    source: a paper
+    kind: log_rank
+    treatment: group_std
+    control: none
+    measure: {metric: eval/accuracy, steps: all}
+    reaches: 0.8
+    event: at_least
+    direction: greater
+    min_effect: 1.5
+  - id: less-norm
+    role: primary
+    text: The gradient is smaller
+    source: a paper
+    kind: variance_ratio
+    treatment: none
+    control: group_std
+    measure: {metric: train/grad_norm, steps: all}
+    direction: less
+    min_effect: 1.25
+  - id: more-often
+    role: primary
+    text: It comes there more often
+    source: a paper
+    kind: mcnemar
+    treatment: group_std
+    control: none
+    measure: {metric: eval/accuracy, steps: last}
+    reaches: 0.8
+    direction: greater
+    min_effect: 0.1
+  - id: same-weight
+    role: control
+    text: The same weight
+    source: arithmetic
+    kind: enumeration
+    treatment: weight_none
+    control: weight_none_g64
+    measure: {metric: weight/curve, steps: first}
+    tolerance: 0.25
+"""
+
+
+def test_effects_are_named_by_their_kind(repository: Path) -> None:
+    (repository / EXPERIMENT / "claims.yaml").write_text(KINDS)
+    (repository / EXPERIMENT / "artifacts" / "verdicts.json").unlink()
+    assert claims_main(["readme"]) == 0
+    found = verdicts(repository)
+    text = words(Page(report.page(repository)).text)
+    shown = frame_rows(found)
+    for verdict, row, name, least in zip(
+        found,
+        shown,
+        (
+            "Hazard ratio, interval",
+            "Ratio, interval",
+            "Share of discordant pairs less 1/2, interval",
+            "Largest deviation, range",
+        ),
+        ("Smallest effect1.5", "Smallest effect1.25", "Smallest effect0.1", "Tolerance0.25"),
+        strict=True,
+    ):
+        assert verdict.verdict != "incomplete"
+        assert f"Role, kind{verdict.role}, {verdict.kind.replace('_', ' ')}" in text
+        assert f"{name}{row['effect']}" in text
+        assert least in text
+    assert shown[1]["effect"] == f"ratio {math.exp(found[1].effect or 0):.3g}"
+    assert "log rank (greater)" in text
 
 
 def test_runs_and_their_origin(repository: Path) -> None:

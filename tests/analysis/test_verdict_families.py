@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from hypothesis import given, strategies as st
 
-from analysis.verdicts import RULES, judge
+from analysis.rules import RULES
+from analysis.verdicts import judge
 from rl.config import Claims
 from rl.evidence import COLUMNS, Evidence
 
@@ -94,6 +95,23 @@ EACH = (
         "measure": BY_LEVEL,
     },
     {"kind": "exact", "treatment": "t", "control": "c", "factor": 1.0, "tolerance": 1.0},
+    {
+        **GREATER,
+        "kind": "log_rank",
+        "measure": {"metric": "eval/accuracy", "steps": "all"},
+        "reaches": 2.0,
+        "event": "at_least",
+        "min_effect": 1.0,
+    },
+    {**GREATER, "kind": "variance_ratio", "min_effect": 1.0},
+    {**GREATER, "kind": "mcnemar", "reaches": 2.0},
+    {
+        "kind": "enumeration",
+        "treatment": "t",
+        "control": "c",
+        "measure": {"metric": "weight/curve", "steps": "last"},
+        "tolerance": 1.0,
+    },
 )
 
 
@@ -109,9 +127,10 @@ def whole(kit: Any, each: Claims) -> Any:
     for arm in ("t", "c"):
         for seed in range(3):
             for step in (0, 9):
-                value = seed + step * (arm == "t")
+                value = 1 + seed + step * (arm == "t")
                 rows.append((arm, seed, step, "eval/accuracy", math.nan, float(value)))
                 rows += [(arm, seed, step, BY_LEVEL["metric"], x, x * value) for x in (2.0, 8.0)]
+                rows.append((arm, seed, step, "weight/curve", 0.5, 0.25))
     return kit.evidence(rows, 3, each.digests())
 
 
@@ -181,7 +200,7 @@ def test_a_changed_claim_is_post_hoc(whole: Evidence, each: Claims) -> None:
     data = each.model_dump()
     data["claims"][0]["min_effect"] = 0.2
     got = judge(whole, Claims.model_validate(data, strict=False))
-    assert [v.post_hoc for v in got] == [True, False, False, False, False]
+    assert [v.post_hoc for v in got] == [True, *([False] * (len(EACH) - 1))]
 
 
 def test_another_alpha_changes_every_claim(whole: Evidence, each: Claims) -> None:
@@ -196,7 +215,7 @@ def test_one_run_that_did_not_know_the_claim_is_enough(
     known = {k: v for k, v in each.digests().items() if k != "claim-4"}
     whole.manifests[2] = {**whole.manifests[2], "claims": known, "status": status}
     marks = [v.post_hoc for v in judge(whole, each)]
-    assert marks == [False, False, False, False, status == "complete"]
+    assert marks == [i == 4 and status == "complete" for i in range(len(EACH))]
 
 
 # --- properties -----------------------------------------------------------------------------------
