@@ -8,6 +8,7 @@ types       what flows between the parts        seeding     (run, step, problem,
 config      an experiment, strict and frozen    metrics     every logged name and its meaning
 tasks       worlds: problems and their text     rewards     verifiers
 advantages, logprobs, losses, exact             pure tensor maths
+worlds      toys with policies of their own, small enough to enumerate
 models      from-scratch decoders               rollout     samplers behind one protocol
 engine      the only user of DeepSpeed          artifacts   runs on disk
 files       lines, locks, checkpoints: whole    digests     content hashes

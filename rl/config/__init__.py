@@ -20,6 +20,7 @@ from rl.config.kinds import (
     Trend,
     VarianceRatio,
 )
+from rl.config.lecture_sorting import LectureSortingConfig
 from rl.config.measure import Measure
 from rl.config.programs import PROGRAMS, program_config
 from rl.config.run import (
@@ -56,6 +57,7 @@ __all__ = [
     "Experiment",
     "GradientWeightConfig",
     "Interaction",
+    "LectureSortingConfig",
     "LogRank",
     "LossConfig",
     "McNemar",

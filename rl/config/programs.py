@@ -2,11 +2,16 @@
 
 from typing import Any
 
+from rl.config.lecture_sorting import LectureSortingConfig
 from rl.config.run import ProgramConfig, RunConfig
 from rl.config.schema import MISSING, closest, short, validate
 from rl.errors import UserError
 
-PROGRAMS: dict[str, type[ProgramConfig]] = {"policy": RunConfig, "gradient_weight": RunConfig}
+PROGRAMS: dict[str, type[ProgramConfig]] = {
+    "policy": RunConfig,
+    "gradient_weight": RunConfig,
+    "lecture_sorting": LectureSortingConfig,
+}
 
 
 def program_config(data: dict[str, Any], source: str) -> ProgramConfig:

@@ -66,7 +66,7 @@ def _ratio_of_logs(logp: Tensor, logp_old: Tensor, advantage: Tensor, clip: floa
     """-A (log pi / log pi_old), as the lecture's code has it.
 
     A fault: log pi_old < 0, so that the gradient is (A / |log pi_old|) grad log pi and a step
-    down it makes good responses less likely, bad ones more. A token that was certain divides by 0.
+    down it makes good responses less likely, bad ones more.
     """
     return _surrogate(logp / logp_old, advantage, clip)
 
@@ -88,6 +88,14 @@ LOSSES: Mapping[str, LectureLoss] = {
     "ratio_of_logs": _ratio_of_logs,
     "importance": _importance,
 }
+
+
+def undefined(logp_old_PGT: Float[Tensor, "P G T"], *, name: str) -> bool:
+    """Whether the loss divides by 0: a ratio of logs with a token that was certain, log pi_old = 0.
+
+    It was as likely as float32 can tell; near that the gradient, A / log pi_old, has no bound.
+    """
+    return name == "ratio_of_logs" and bool((logp_old_PGT == 0).any())
 
 
 def kl_penalty(

@@ -1,12 +1,13 @@
 """The lecture's losses by hand: what its ratio of logarithms does, and what the repairs do."""
 
+import inspect
 import itertools
 import math
 
 import pytest
 import torch
 
-from rl.worlds.lecture_losses import ESTIMATORS, LOSSES, kl_penalty, policy_loss
+from rl.worlds.lecture_losses import ESTIMATORS, LOSSES, kl_penalty, policy_loss, undefined
 from rl.worlds.lecture_sorting import kl_per_prompt, response_logps
 
 
@@ -40,6 +41,13 @@ def test_the_ratio_of_logs_pushes_the_wrong_way(advantage, logp_old):
     assert math.copysign(1, moves["naive"]) == math.copysign(1, advantage)
     assert math.copysign(1, moves["importance"]) == math.copysign(1, advantage)
     assert moves["ratio_of_logs"] == pytest.approx(-advantage / abs(logp_old))
+
+
+def test_a_certain_token_has_no_ratio_of_logs():
+    certain, free = torch.tensor([[[-1.0, 0.0]]]), torch.tensor([[[-1.0, -1e-7]]])
+    assert undefined(certain, name="ratio_of_logs")
+    assert not undefined(free, name="ratio_of_logs")
+    assert not undefined(certain, name="importance")
 
 
 def test_off_policy_importance_weighs_and_naive_does_not():
@@ -111,9 +119,7 @@ def expected_slopes(estimator):
     for response in itertools.product(range(3), repeat=2):
         y = torch.tensor([[response]])
         chance = response_logps(logits, y).sum().exp().item()
-        sampled = kl_penalty(
-            response_logps(logits, y), response_logps(ref, y), estimator=estimator
-        )
+        sampled = kl_penalty(response_logps(logits, y), response_logps(ref, y), estimator=estimator)
         (one,) = torch.autograd.grad(sampled, logits)
         value += chance * sampled.item()
         gradient += chance * one
@@ -135,16 +141,18 @@ def test_which_divergence_each_estimator_goes_down():
 
 def test_what_does_not_fit_is_refused():
     logp, advantage = torch.zeros(2, 3, 4), torch.zeros(2, 3)
+    # Under pytest the annotations are checked before the functions' own errors.
+    loss, penalty = inspect.unwrap(policy_loss), inspect.unwrap(kl_penalty)
     with pytest.raises(ValueError, match="expected logp and logp_old"):
-        policy_loss(logp, logp[:, :2], advantage, name="naive", clip=None)
+        loss(logp, logp[:, :2], advantage, name="naive", clip=None)
     with pytest.raises(ValueError, match="expected logp and logp_old"):
-        policy_loss(logp, logp, advantage[:1], name="naive", clip=None)
+        loss(logp, logp, advantage[:1], name="naive", clip=None)
     with pytest.raises(ValueError, match="name: expected one of naive"):
         policy_loss(logp, logp, advantage, name="ppo", clip=None)
     for name, clip in (("naive", 0.1), ("importance", 0.0), ("importance", 1.0)):
         with pytest.raises(ValueError, match="clip: expected None, or"):
             policy_loss(logp, logp, advantage, name=name, clip=clip)
     with pytest.raises(ValueError, match="expected logp and logp_ref"):
-        kl_penalty(logp, logp[:1], estimator="k2")
+        penalty(logp, logp[:1], estimator="k2")
     with pytest.raises(ValueError, match="estimator: expected one of k1, k2, k3"):
         kl_penalty(logp, logp, estimator="k4")
