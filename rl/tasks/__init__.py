@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from rl.tasks.answer_first import AnswerFirst
 from rl.tasks.chain_sum import ChainSum
+from rl.tasks.tiny_programs import TinyPrograms
 
 TASKS: Mapping[str, type[ChainSum]] = {"chain_sum": ChainSum, "answer_first": AnswerFirst}
 
-__all__ = ["TASKS", "AnswerFirst", "ChainSum"]
+__all__ = ["TASKS", "AnswerFirst", "ChainSum", "TinyPrograms"]
