@@ -15,7 +15,7 @@ files       lines, locks, checkpoints: whole    digests     content hashes
 evidence    what runs and commits tell          trainers    short loops over the engine
 studies     programs that measure               promotion   runs -> committed evidence
 runner      arms x seeds -> processes           cli         `rl run`, `rl verify`
-bench       what a step costs here and elsewhere
+bench       what a step costs here and elsewhere    box   an untrusted program, isolated
 
 Each layer imports only from those before it; tests/test_layers.py holds it so.
 """
