@@ -34,6 +34,18 @@ def test_a_run_reads_back(tmp_path: Path) -> None:
     assert evidence.missing() == []
 
 
+def test_an_arm_may_plan_seeds_of_its_own(tmp_path: Path) -> None:
+    write_json(tmp_path / "plan.json", {**PLAN, "arm_seeds": {"none": [7]}})
+    for arm, seed in (("group_std", 0), ("group_std", 1), ("none", 7), ("none", 1)):
+        write_run(tmp_path, arm, seed)
+    evidence = read_runs(tmp_path)
+    assert evidence.planned() == [("group_std", 0), ("group_std", 1), ("none", 7)]
+    assert evidence.missing() == []
+    assert set(evidence.metrics.query("arm == 'none'")["seed"]) == {7}
+    write_json(tmp_path / "plan.json", {**PLAN, "arm_seeds": {"none": [7, 8]}})
+    assert read_runs(tmp_path).missing() == [("none", 8)]
+
+
 def test_incomplete_runs_give_no_metrics(tmp_path: Path) -> None:
     write_json(tmp_path / "plan.json", PLAN)
     write_run(tmp_path, "none", 0)

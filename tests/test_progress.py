@@ -57,7 +57,7 @@ def test_plain_lines_tell_arm_seed_step_reward_and_time_left(
         shown.finish("std seed 0", ok=False)
     both = "[1/3 runs] plain seed 0 step 50/100 reward 0.125; std seed 0 step"
     assert capsys.readouterr().out.splitlines() == [
-        "90-mini [laptop]: 4 arms x 2 seeds planned, 3 runs asked for, 1 complete already",
+        "90-mini [laptop]: 8 runs of 4 arms planned, 3 runs asked for, 1 complete already",
         "[1/3 runs] base model step 1/50 loss 2.250",
         "[1/3 runs] base model: 1 steps, loss 2.250",
         f"{both} 0/100; about 3 min 00 s left",
@@ -74,7 +74,7 @@ def test_nothing_to_do_is_one_line(
     with Progress(experiment, done=2, total=2):
         pass
     assert capsys.readouterr().out == (
-        "90-mini [laptop]: 4 arms x 2 seeds planned, 2 runs asked for, 2 complete already\n"
+        "90-mini [laptop]: 8 runs of 4 arms planned, 2 runs asked for, 2 complete already\n"
     )
 
 

@@ -147,6 +147,7 @@ def test_plan_holds_every_arm_and_seed(first: Place) -> None:
         "overrides": {},
         "arms": {name: arm.model_dump(mode="json") for name, arm in experiment.arms.items()},
         "seeds": [0, 1],
+        "arm_seeds": {},
         "claims_sha256": experiment.claims_sha256,
         "budget_minutes": 2.0,
     }
@@ -238,7 +239,7 @@ def test_what_a_person_sees(first: Place, second: Place) -> None:
     """Bars on the terminal, plain lines in the pipe; tests of the progress have the details."""
     bars = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", first.said)
     assert bars != first.said
-    assert "4 arms x 2 seeds planned, 4 runs asked for, 0 complete already" in bars
+    assert "8 runs of 4 arms planned, 4 runs asked for, 0 complete already" in bars
     assert re.search(r"runs +\S+ +4/4", bars)
     assert "FAILED" not in bars
     assert "\x1b" not in second.said

@@ -50,7 +50,7 @@ def test_show_prints_and_writes(capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(ARTIFACTS)
     assert main(["show", "3"]) == 0
     out = capsys.readouterr().out
-    assert "03-std-scaling, laptop: 60 of 60 runs (15 arms x 4 seeds)" in out
+    assert "03-std-scaling, laptop: 60 of 60 runs of 15 arms" in out
     assert "none yet" in out
     assert "Training raises held-out accuracy (control; none: a check of the set-up)" in out
     written = strict_json(RUNS / "verdicts.json")

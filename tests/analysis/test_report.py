@@ -197,7 +197,7 @@ def test_an_experiment_without_evidence_is_not_yet_run(repository: Path) -> None
     text = words(page.text)
     assert "98-planned Does it? ○not yet run - - - -" in text
     assert re.search(
-        r"98-planned Does it\? ○not yet run: 3 claims to be tested, with 4 seeds", text
+        r"98-planned Does it\? ○not yet run: 3 claims to be tested, with 60 runs of 15 arms", text
     )
     assert {"id": "98-planned--learns", "class": "not-yet-run"} in page.all("li")
 
