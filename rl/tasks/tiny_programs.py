@@ -33,8 +33,9 @@ INPUTS = range(10)
 # reaches 265,716 in 57 steps.
 BOUNDS = Bounds(steps=300, stack=16, largest=10**6, outputs=1)
 PROMPT_SIGNS = "(),r>="
-# Slips replace a character by another of its class.
-CLASSES = ("0123456789", "+-*%<", "x:~;", "[]?")
+DIGITS = "0123456789"
+CLASSES = (DIGITS, "+-*%<", "x:~;", "[]?")  # a slip replaces a character by another of its class
+GIVES_UP = 1 / 4
 
 
 @dataclass(frozen=True)
@@ -89,12 +90,15 @@ class TinyPrograms:
     ) -> str:
         """A program as pretraining text.
 
-        It is the solution with the chance `solved[kind]`; else it has one slip, by which it fails
-        a hidden test or more. Before each instruction fillers may stand, geometric with the chance
-        `filler`.
+        It is the solution with the chance `solved[kind]`; else it fails a hidden test or more,
+        either by one slip or, 1 in 4, as it gives up and is one digit out of the prompt: the hole
+        of partial credit is within reach. Before each instruction fillers may stand, geometric
+        with the chance `filler`.
         """
         program = problem.answer
         if rng.random() >= solved[str(problem.difficulty)]:
+            if rng.random() < GIVES_UP:
+                program = rng.choice([c for c in problem.prompt if c in DIGITS])
             while self.check(problem, program, every_step=False):
                 program = with_a_slip(problem.answer, rng)
         text = ""

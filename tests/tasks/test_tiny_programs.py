@@ -178,6 +178,16 @@ def test_scores_range_from_nothing_to_all() -> None:
     assert all(shares[level / 10] >= 1 for level in range(10))
 
 
+def test_one_wrong_text_in_four_is_a_number_of_the_prompt() -> None:
+    step, rng, none = problem(6, "3>2,4>2,5>7="), Random(0), {"6": 0.0}
+    texts = [TASK.demonstration(step, rng, solved=none, filler=0.0) for _ in range(1200)]
+    digits = Counter(text for text in texts if len(text) == 1)
+    assert abs(digits.total() - 300) < 4 * (1200 * 3 / 16) ** 0.5
+    assert set(digits) == set("32457")
+    assert abs(digits["2"] - 100) < 4 * (300 * 2 / 9) ** 0.5  # two of the prompt's six digits
+    assert max(TASK.share(step, text) for text in digits) == best_constant(step)[1]
+
+
 def test_a_slip_changes_one_character() -> None:
     rng, lengths = Random(0), Counter[int]()
     for _ in range(900):
