@@ -10,6 +10,7 @@ tasks       worlds: problems and their text     rewards     verifiers
 advantages, logprobs, losses, exact             pure tensor maths
 worlds      toys with policies of their own, small enough to enumerate
 models      from-scratch decoders               rollout     samplers behind one protocol
+tabular     policies small enough to be listed
 engine      the only user of DeepSpeed          artifacts   runs on disk
 files       lines, locks, checkpoints: whole    digests     content hashes
 evidence    what runs and commits tell          trainers    short loops over the engine

@@ -18,7 +18,7 @@ LAYERS = (
         *("seeding", "advantages", "kl", "logprobs", "losses", "exact"),
         *("tasks", "rewards", "config", "files"),
     },
-    {"models", "worlds"},
+    {"models", "tabular", "worlds"},
     {"rollout", "engine", "artifacts"},
     {"trainers", "evidence"},
     {"studies", "promotion"},  # studies measure with what trainers are made of

@@ -1,0 +1,1 @@
+"""Tabular policies: language models so small that every expectation is known exactly."""
