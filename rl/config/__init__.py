@@ -8,6 +8,7 @@ from rl.config.experiment import (
     find_experiment,
     load_experiment,
 )
+from rl.config.gradient_covariance import GradientCovarianceConfig
 from rl.config.kinds import (
     Claim,
     Difference,
@@ -40,11 +41,13 @@ from rl.config.run import (
     TextConfig,
 )
 from rl.config.schema import parse_overrides, parse_value, validate
+from rl.config.tabular import ChainConfig, TabularConfig, TreeConfig
 
 __all__ = [
     "PROGRAMS",
     "AdvantageConfig",
     "BaseConfig",
+    "ChainConfig",
     "Claim",
     "Claims",
     "DecoderConfig",
@@ -55,6 +58,7 @@ __all__ = [
     "EvalConfig",
     "Exact",
     "Experiment",
+    "GradientCovarianceConfig",
     "GradientWeightConfig",
     "Interaction",
     "LectureSortingConfig",
@@ -68,8 +72,10 @@ __all__ = [
     "RolloutConfig",
     "RunConfig",
     "RunSpec",
+    "TabularConfig",
     "TaskConfig",
     "TextConfig",
+    "TreeConfig",
     "Trend",
     "VarianceRatio",
     "config_digest",

@@ -2,15 +2,19 @@
 
 from typing import Any
 
+from rl.config.gradient_covariance import GradientCovarianceConfig
 from rl.config.lecture_sorting import LectureSortingConfig
 from rl.config.run import ProgramConfig, RunConfig
 from rl.config.schema import MISSING, closest, short, validate
+from rl.config.tabular import TabularConfig
 from rl.errors import UserError
 
 PROGRAMS: dict[str, type[ProgramConfig]] = {
     "policy": RunConfig,
     "gradient_weight": RunConfig,
     "lecture_sorting": LectureSortingConfig,
+    "gradient_covariance": GradientCovarianceConfig,
+    "tabular": TabularConfig,
 }
 
 
