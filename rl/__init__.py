@@ -7,8 +7,9 @@ Data flows one way:
 types       what flows between the parts        seeding     (run, step, problem, sample) -> seed
 config      an experiment, strict and frozen    metrics     every logged name and its meaning
 tasks       worlds: problems and their text     rewards     verifiers
-advantages, logprobs, losses, exact             pure tensor maths
-worlds      toys with policies of their own, small enough to enumerate
+advantages, returns, logprobs, losses, exact    pure tensor maths
+bandit, mdp, mdp_views                          small processes, worked out exactly
+worlds      episodes of many moves; toys with policies of their own, small enough to enumerate
 models      from-scratch decoders               rollout     samplers behind one protocol
 tabular     policies small enough to be listed
 engine      the only user of DeepSpeed          artifacts   runs on disk

@@ -17,6 +17,7 @@ LAYERS = (
     {
         *("seeding", "advantages", "kl", "logprobs", "losses", "exact"),
         *("tasks", "rewards", "config", "files"),
+        *("returns", "bandit", "mdp", "mdp_views"),
     },
     {"models", "tabular", "worlds"},
     {"rollout", "engine", "artifacts"},

@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).parent.parent
-PACKAGES = ("torch", "transformers", "deepspeed", "numpy", "tokenizers", "scipy", "statsmodels")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "deepspeed",
+    "numpy",
+    "tokenizers",
+    "scipy",
+    "statsmodels",
+    "gymnasium",
+)
 
 
 def versions() -> dict[str, str]:
