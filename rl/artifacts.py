@@ -108,9 +108,9 @@ class RunWriter:
         """
         for name, value in values.items():
             if name not in METRICS:
-                raise UserError(f"metric {name!r} is not documented in rl/metrics.py; add it there")
+                raise UserError(f"metric {name!r} is not documented in rl/metrics/; add it there")
             if isinstance(value, Mapping) != (METRICS[name].level is not None):
-                raise UserError(f"metric {name!r}: levels in the log and in rl/metrics.py disagree")
+                raise UserError(f"metric {name!r}: levels in the log and in rl/metrics/ disagree")
         plain = {
             name: {str(level): x for level, x in value.items()}
             if isinstance(value, Mapping)

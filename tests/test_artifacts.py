@@ -17,9 +17,9 @@ from tests.small_runs import VALUES, manifest, write_run
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ({"eval/acuracy": 0.5}, "metric 'eval/acuracy' is not documented in rl/metrics.py"),
+        ({"eval/acuracy": 0.5}, "metric 'eval/acuracy' is not documented in rl/metrics/"),
         ({"eval/accuracy": {2: 0.5}}, "metric 'eval/accuracy': levels in the log and in"),
-        ({"eval/accuracy_by_difficulty": 0.5}, "levels in the log and in rl/metrics.py disagree"),
+        ({"eval/accuracy_by_difficulty": 0.5}, "levels in the log and in rl/metrics/ disagree"),
         ({"eval/accuracy": 0.5, "x": 1.0}, "metric 'x' is not documented"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from rl.config.episodes import EpisodesConfig
 from rl.config.gradient_covariance import GradientCovarianceConfig
 from rl.config.lecture_sorting import LectureSortingConfig
 from rl.config.run import ProgramConfig, RunConfig
@@ -15,6 +16,7 @@ PROGRAMS: dict[str, type[ProgramConfig]] = {
     "lecture_sorting": LectureSortingConfig,
     "gradient_covariance": GradientCovarianceConfig,
     "tabular": TabularConfig,
+    "episodes": EpisodesConfig,
 }
 
 

@@ -145,6 +145,7 @@ def _programs() -> Mapping[str, Callable[..., int]]:
     """Each does one run and returns how many tokens (or moves in a world) it sampled."""
     from rl.studies.gradient_covariance import measure_gradient_covariance
     from rl.studies.gradient_weight import measure_gradient_weight
+    from rl.trainers.episodes import train_episodes
     from rl.trainers.lecture_sorting import train_lecture_sorting
     from rl.trainers.policy import train_policy
     from rl.trainers.tabular import train_tabular
@@ -155,4 +156,5 @@ def _programs() -> Mapping[str, Callable[..., int]]:
         "lecture_sorting": train_lecture_sorting,
         "gradient_covariance": measure_gradient_covariance,
         "tabular": train_tabular,
+        "episodes": train_episodes,
     }

@@ -1,0 +1,15 @@
+"""Every metric that is logged, in one place: its name, who logs it, what it means, its unit.
+
+A metric with `level` is logged once a level (difficulty = digits in the prompt). Writers refuse a
+name that is not here, and a claim can be made only on a name that its arms' program logs.
+"""
+
+from rl.metrics.episodes import EPISODES
+from rl.metrics.lecture import LECTURE
+from rl.metrics.metric import Metric
+from rl.metrics.policy import POLICY
+from rl.metrics.tabular import TABULAR
+
+__all__ = ["METRICS", "Metric"]
+
+METRICS: dict[str, Metric] = {**POLICY, **LECTURE, **TABULAR, **EPISODES}

@@ -1,0 +1,54 @@
+"""Logged while a decoder is trained, and by the study of its gradient weights."""
+
+from rl.metrics.metric import Metric
+
+POLICY: dict[str, Metric] = {
+    # Training batch, before the step's update unless said otherwise.
+    "train/reward": Metric("policy", "mean reward of the batch, reward.scale applied"),
+    "train/reward_by_difficulty": Metric("policy", "mean reward of the batch", "difficulty"),
+    "train/mixed_groups": Metric("policy", "share of groups whose rewards differ, in [0, 1]"),
+    "train/weight_by_difficulty": Metric(
+        "policy", "mean over groups of (1/G) sum_i A_i 1[r_i > 0]", "difficulty"
+    ),
+    "train/response_tokens": Metric("policy", "mean response length in tokens, EOS included"),
+    "train/truncated": Metric("policy", "share of responses stopped by max_new_tokens"),
+    "train/entropy": Metric("policy", "mean -log pi of the sampled tokens, nats a token"),
+    "train/loss": Metric("policy", "policy loss, mean over the step's optimiser updates"),
+    "train/grad_norm": Metric(
+        "policy", "global gradient norm before clipping, mean over the step's updates"
+    ),
+    "train/update_norm": Metric("policy", "norm of the step's whole parameter change"),
+    "train/lr": Metric("policy", "learning rate of the step's last update"),
+    "train/clip_fraction": Metric("policy", "share of tokens whose ratio the clip cuts off"),
+    "train/logp_gap_mean": Metric(
+        "policy", "mean |sampler - trainer log-prob| where A is not 0, nats a token"
+    ),
+    "train/logp_gap_max": Metric(
+        "policy", "largest |sampler - trainer log-prob| where A is not 0, nats"
+    ),
+    # Held-out evaluation, before the step's update; the last is after training.
+    "eval/accuracy": Metric("policy", "share of right responses on held-out prompts"),
+    "eval/accuracy_by_difficulty": Metric("policy", "the same, by difficulty", "difficulty"),
+    "eval/response_tokens": Metric("policy", "mean response length in tokens, EOS included"),
+    "eval/response_tokens_correct": Metric(
+        "policy", "the same, of right responses; not logged where there are none"
+    ),
+    "eval/response_tokens_incorrect": Metric(
+        "policy", "the same, of wrong responses; not logged where there are none"
+    ),
+    "eval/truncated": Metric("policy", "share of responses stopped by max_new_tokens"),
+    # The gradient-weight study: one measurement at the base model, step 0.
+    "weight/p": Metric(
+        "gradient_weight", "exact success rate of the base model, mean over problems", "difficulty"
+    ),
+    "weight/measured": Metric(
+        "gradient_weight",
+        "sampled update along a direction, per exact change of logit p along it",
+        "difficulty",
+    ),
+    "weight/exact": Metric(
+        "gradient_weight", "the same by enumeration over Binomial(G, p)", "difficulty"
+    ),
+    # Of these, the problems and the direction of weight/p and weight/exact are drawn.
+    "weight/curve": Metric("gradient_weight", "the exact weight over a grid of p", "p", exact=True),
+}
