@@ -6,9 +6,9 @@ Data flows one way:
 
 types       what flows between the parts        seeding     (run, step, problem, sample) -> seed
 config      an experiment, strict and frozen    metrics     every logged name and its meaning
-tasks       worlds: problems and their text     rewards     verifiers
-advantages, returns, logprobs, losses, exact    pure tensor maths
-bandit, mdp, mdp_views                          small processes, worked out exactly
+tasks       worlds of text: problems, texts     rewards     verifiers, a classifier
+advantages, returns, kl, logprobs, losses       pure tensor maths
+exact, bandit, mdp, mdp_views                   small processes, worked out exactly
 worlds      episodes of many moves; toys with policies of their own, small enough to enumerate
 models      from-scratch decoders               rollout     samplers behind one protocol
 tabular     policies small enough to be listed

@@ -19,7 +19,7 @@ from rl.rollout import LocalSampler, Request
 from rl.trainers import update as module
 from rl.trainers.parts import forward_logits, make_engine, micro_batch_tokens
 from rl.trainers.policy import collate
-from rl.trainers.update import policy_logps, update_policy
+from rl.trainers.update import response_logps, update_policy
 from rl.types import Batch, Completion, Problem, Rollout
 from tests.tiny import decoder, run_config, tokenizer
 
@@ -245,7 +245,7 @@ def test_old_log_probs_of_the_sampler_take_no_pass_and_agree_up_to_the_gap(
     batch = made_batch(decoder())
     changes = {"loss.epochs": 2, "loss.minibatches": 2, "optim.lr": 1e-3}
     plain, expected, before = updated(batch, changes)
-    monkeypatch.setattr(module, "policy_logps", None)  # would fail if it were called
+    monkeypatch.setattr(module, "response_logps", None)  # would fail if it were called
     gradients, weights, after = updated(batch, {**changes, "loss.old_logps": "sampler"})
     assert after["train/logp_gap_max"] < 1e-5
     assert len(gradients) == len(plain) == 4
@@ -272,9 +272,9 @@ def test_good_responses_become_likelier_and_bad_ones_less(name: str, sign: float
     batch = made_batch(model, [sign] + [0.0] * (ROWS - 1))
     config = run_config({"loss.name": name, "optim.lr": 1e-3})
     with probe(model, config) as opened:
-        before = policy_logps(opened, batch, config, 60)
+        before = response_logps(opened.model, batch, config, 60)
         update_policy(opened, batch, config, micro_tokens=60, seed=0, step=0)
-        after = policy_logps(opened, batch, config, 60)
+        after = response_logps(opened.model, batch, config, 60)
     change = ((after - before) * batch.response_BT)[0].sum()
     assert float(change) * sign > 0.01
 
@@ -361,7 +361,7 @@ def test_policy_log_probs_are_aligned_with_the_tokens() -> None:
     model, config = decoder(), run_config({"engine.micro_batch_tokens": 60})
     batch = made_batch(model)
     with probe(model, config) as opened:
-        logps = policy_logps(opened, batch, config, 60)
+        logps = response_logps(opened.model, batch, config, 60)
     for i in range(ROWS):
         row = batch.token_BT[i : i + 1, : int(batch.length_B[i])]
         with torch.no_grad():

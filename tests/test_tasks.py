@@ -12,7 +12,7 @@ from rl.errors import UserError
 from rl.models import Tokenizer
 from rl.rewards import REWARDS
 from rl.tasks import ChainSum
-from rl.tasks.chain_sum import is_heldout
+from rl.tasks.world import is_heldout
 from rl.types import Completion, Problem, Rollout
 
 TASK = ChainSum(modulus=5, digits=(2, 3, 4, 5, 6))
@@ -32,7 +32,7 @@ def text_of(prompt: str, seed: int, *, solved: float, filler: float = 0.0) -> st
 
 def reward(name: str, text: str, *, reason: str = "stop") -> float:
     completion = Completion((0,), (0.0,), "stop" if reason == "stop" else "length")
-    return REWARDS[name](TASK, Rollout(PROBLEM, 0, (0,), completion, text))
+    return REWARDS[name].score(TASK, Rollout(PROBLEM, 0, (0,), completion, text))
 
 
 def test_worked_solution_by_hand() -> None:

@@ -51,7 +51,7 @@ RUN: dict[str, Any] = {
         "max_new_tokens": 10,
         "ignore_eos": False,
     },
-    "reward": {"name": "answer", "scale": 1.0},
+    "reward": {"name": "answer", "scale": 1.0, "kl": 0.0},
     "advantage": {"baseline": "group_mean", "scale": "none", "ddof": 1, "eps": 1e-4},
     "loss": {
         "name": "clipped",

@@ -25,8 +25,10 @@ from rl.config.lecture_sorting import LectureSortingConfig
 from rl.config.measure import Measure
 from rl.config.programs import PROGRAMS, program_config
 from rl.config.run import (
+    REWARDS_OF,
     AdvantageConfig,
     BaseConfig,
+    ClassifierConfig,
     DecoderConfig,
     EngineConfig,
     EvalConfig,
@@ -45,11 +47,13 @@ from rl.config.tabular import ChainConfig, TabularConfig, TreeConfig
 
 __all__ = [
     "PROGRAMS",
+    "REWARDS_OF",
     "AdvantageConfig",
     "BaseConfig",
     "ChainConfig",
     "Claim",
     "Claims",
+    "ClassifierConfig",
     "DecoderConfig",
     "Difference",
     "EngineConfig",

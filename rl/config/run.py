@@ -1,5 +1,6 @@
 """The settings of one run of a decoder. Scientific settings have no defaults; operational may."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -12,6 +13,16 @@ Seed = Annotated[int, Field(gt=-(2**63), lt=2**63)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+# Which rewards say something in which world, by rl.tasks and rl.rewards.
+REWARDS_OF: Mapping[str, tuple[str, ...]] = {
+    "chain_sum": ("answer", "solution"),
+    "answer_first": ("answer", "solution"),
+    "sorting": ("exact", "position", "inclusion_ordering", "multiset_ordering"),
+    "poem": ("exact", "lines"),
+    "not_offensive": ("exact", "classifier"),
+}
 
 
 class DecoderConfig(Strict):
@@ -41,10 +52,14 @@ class DecoderConfig(Strict):
 
 
 class TaskConfig(Strict):
-    """Prompts of several digits, worked modulo `modulus`: `chain_sum` adds them up and then
-    answers, `answer_first` answers before it works."""
+    """Prompts of several symbols, as many as `digits` lists, `modulus` different ones.
 
-    name: Literal["chain_sum", "answer_first"]
+    Of digits, `chain_sum` adds them up modulo `modulus` and then answers, `answer_first` answers
+    before it works, `sorting` puts them in order. Of letters, `poem` makes lines that begin with
+    them, `not_offensive` says them again where that does not offend.
+    """
+
+    name: Literal["chain_sum", "answer_first", "sorting", "poem", "not_offensive"]
     modulus: Annotated[int, Field(ge=2, le=10)]
     digits: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 
@@ -58,7 +73,7 @@ class TaskConfig(Strict):
 class TextConfig(Strict):
     """Pretraining text. `solved` maps a prompt's digits to the share of texts that are right
     throughout; `filler` is the chance of one more filler token (geometric), where the task allows
-    them."""
+    them, or, in a poem, of one more letter in a line."""
 
     solved: Annotated[dict[str, Fraction], Field(min_length=1)]
     filler: Annotated[float, Field(ge=0, lt=1)]
@@ -109,11 +124,52 @@ class RolloutConfig(Strict):
     ignore_eos: bool
 
 
-class RewardConfig(Strict):
-    """`answer`: 1 if the stated answer is right; `solution`: 1 if every step is right as well."""
+class ClassifierConfig(Strict):
+    """How the classifier of rl.rewards.learned is trained: on texts like those that the base model
+    learned from, labelled by the rule of the world, each label turned with the chance
+    `label_noise`. It counts n-grams up to `order`; every update takes all `texts`."""
 
-    name: Literal["answer", "solution"]
+    seed: Seed
+    texts: PositiveInt
+    label_noise: Annotated[float, Field(ge=0, lt=0.5)]
+    order: Annotated[int, Field(ge=1, le=3)]
+    steps: PositiveInt
+    optim: OptimConfig
+
+
+class RewardConfig(Strict):
+    """`scale` times the reward, less `kl` times how far the response is from the base model.
+
+    Which fits which world, REWARDS_OF says. 1 for right and 0 for wrong: `answer`, by the stated
+    answer; `solution`, by every step as well; `exact`, by all that was asked for. Of sorting, in
+    part: `position`, `inclusion_ordering`, `multiset_ordering` (rl.rewards.sorting). Of a poem:
+    `lines`, minus the distance of their number from five. `classifier` is trained by `classifier`.
+
+    `kl` is the coefficient of sum_t log pi(o_t) - log pi_base(o_t), nats a response (rl.kl).
+    """
+
+    name: Literal[
+        "answer",
+        "solution",
+        "exact",
+        "position",
+        "inclusion_ordering",
+        "multiset_ordering",
+        "lines",
+        "classifier",
+    ]
     scale: PositiveFloat
+    kl: NonNegative
+    classifier: ClassifierConfig | None = None
+
+    @model_validator(mode="after")
+    def _trained(self) -> Self:
+        if (self.name == "classifier") != (self.classifier is not None):
+            raise ValueError(
+                "reward.classifier: expected with reward.name classifier, and only with it; state "
+                "how the classifier is trained, or leave it out"
+            )
+        return self
 
 
 class AdvantageConfig(Strict):
@@ -236,6 +292,11 @@ class RunConfig(ProgramConfig):
             )
         if self.program == "gradient_weight":
             self._one_right_response()
+        if self.reward.name not in REWARDS_OF[self.task.name]:
+            raise ValueError(
+                f"reward.name: {self.reward.name} says nothing of task {self.task.name}; expected "
+                f"one of {', '.join(REWARDS_OF[self.task.name])}"
+            )
         unknown = sorted(set(self.task.digits) - set(self.base.digits))
         if unknown:
             raise ValueError(
@@ -251,6 +312,11 @@ class RunConfig(ProgramConfig):
                 "program gradient_weight: a problem must have one right response; expected "
                 "reward.name solution, base.text.filler 0 and rollout.ignore_eos false, got "
                 f"{self.reward.name}, {self.base.text.filler} and {self.rollout.ignore_eos}"
+            )
+        if self.reward.kl:
+            raise ValueError(
+                "program gradient_weight: the weight is that of 0/1 rewards; expected reward.kl 0, "
+                f"got {self.reward.kl}"
             )
         within_group = self.advantage.baseline in ("none", "group_mean", "leave_one_out")
         if not within_group or self.advantage.scale == "batch_std":

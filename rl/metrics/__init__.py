@@ -1,7 +1,8 @@
 """Every metric that is logged, in one place: its name, who logs it, what it means, its unit.
 
-A metric with `level` is logged once a level (difficulty = digits in the prompt). Writers refuse a
-name that is not here, and a claim can be made only on a name that its arms' program logs.
+A metric with `level` is logged once a level (difficulty = digits in the prompt; duplicates = 1 for
+prompts with a digit twice, else 0). Writers refuse a name that is not here, and a claim can be made
+only on a name that its arms' program logs.
 """
 
 from rl.metrics.episodes import EPISODES

@@ -4,8 +4,14 @@ from rl.metrics.metric import Metric
 
 POLICY: dict[str, Metric] = {
     # Training batch, before the step's update unless said otherwise.
-    "train/reward": Metric("policy", "mean reward of the batch, reward.scale applied"),
+    "train/reward": Metric(
+        "policy", "mean reward of the batch, reward.scale applied, without the KL penalty"
+    ),
     "train/reward_by_difficulty": Metric("policy", "mean reward of the batch", "difficulty"),
+    "train/kl": Metric(
+        "policy",
+        "mean log pi - log pi_base of the batch's responses, nats a response; with reward.kl only",
+    ),
     "train/mixed_groups": Metric("policy", "share of groups whose rewards differ, in [0, 1]"),
     "train/weight_by_difficulty": Metric(
         "policy", "mean over groups of (1/G) sum_i A_i 1[r_i > 0]", "difficulty"
@@ -27,8 +33,20 @@ POLICY: dict[str, Metric] = {
         "policy", "largest |sampler - trainer log-prob| where A is not 0, nats"
     ),
     # Held-out evaluation, before the step's update; the last is after training.
-    "eval/accuracy": Metric("policy", "share of right responses on held-out prompts"),
+    "eval/accuracy": Metric(
+        "policy",
+        "share of right responses on held-out prompts: all that was meant; at step 0 it is p0",
+    ),
     "eval/accuracy_by_difficulty": Metric("policy", "the same, by difficulty", "difficulty"),
+    "eval/accuracy_by_duplicates": Metric("policy", "the same, in sorting", "duplicates"),
+    "eval/proxy": Metric(
+        "policy", "mean reward on held-out prompts, without reward.scale and KL penalty"
+    ),
+    "eval/proxy_by_duplicates": Metric("policy", "the same, in sorting", "duplicates"),
+    "eval/hacked": Metric(
+        "policy", "share of responses with the largest reward that can be had, and wrong"
+    ),
+    "eval/hacked_by_duplicates": Metric("policy", "the same, in sorting", "duplicates"),
     "eval/response_tokens": Metric("policy", "mean response length in tokens, EOS included"),
     "eval/response_tokens_correct": Metric(
         "policy", "the same, of right responses; not logged where there are none"

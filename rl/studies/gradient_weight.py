@@ -31,7 +31,7 @@ from rl.models import Decoder, FusedDecoder, Tokenizer
 from rl.rewards import REWARDS
 from rl.rollout import Sampler
 from rl.seeding import derive
-from rl.tasks import ChainSum
+from rl.tasks import World
 from rl.trainers.parts import (
     forward_logits,
     length_buckets,
@@ -146,14 +146,14 @@ def _sample(
         ignore_eos=config.rollout.ignore_eos,
     )
     reward = REWARDS[config.reward.name]
-    values = [reward(task, rollout) for rollout in rollouts]
+    values = [reward.score(task, rollout) for rollout in rollouts]
     return rollouts, torch.tensor(values, dtype=torch.float64)
 
 
 def _exact_logit_slope(
     model: Decoder,
     problem: Problem,
-    task: ChainSum,
+    task: World,
     tokenizer: Tokenizer,
     direction: Sequence[Tensor],
     config: RunConfig,

@@ -4,8 +4,28 @@ from collections.abc import Mapping
 
 from rl.tasks.answer_first import AnswerFirst
 from rl.tasks.chain_sum import ChainSum
+from rl.tasks.not_offensive import NotOffensive
+from rl.tasks.poem import Poem
+from rl.tasks.sorting import Sorting, has_duplicates
 from rl.tasks.tiny_programs import TinyPrograms
+from rl.tasks.world import World
 
-TASKS: Mapping[str, type[ChainSum]] = {"chain_sum": ChainSum, "answer_first": AnswerFirst}
+TASKS: Mapping[str, type[World]] = {
+    "chain_sum": ChainSum,
+    "answer_first": AnswerFirst,
+    "sorting": Sorting,
+    "poem": Poem,
+    "not_offensive": NotOffensive,
+}
 
-__all__ = ["TASKS", "AnswerFirst", "ChainSum", "TinyPrograms"]
+__all__ = [
+    "TASKS",
+    "AnswerFirst",
+    "ChainSum",
+    "NotOffensive",
+    "Poem",
+    "Sorting",
+    "TinyPrograms",
+    "World",
+    "has_duplicates",
+]

@@ -24,8 +24,8 @@ from functools import cache, lru_cache
 from random import Random
 
 from rl.errors import UserError
-from rl.tasks.chain_sum import is_heldout
 from rl.tasks.tiny_language import INSTRUCTIONS, NOTHING, Bounds, run
+from rl.tasks.world import is_heldout
 from rl.types import Problem
 
 INPUTS = range(10)

@@ -1,22 +1,25 @@
 """Held-out evaluation on prompts of its own, the same for every arm, seed and step."""
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 
 from rl.artifacts import RunWriter
 from rl.config import RunConfig
 from rl.models import Tokenizer
-from rl.rewards import REWARDS
 from rl.rollout import Sampler
 from rl.seeding import derive
+from rl.tasks import has_duplicates
 from rl.trainers.rollouts import roll_out
-from rl.types import Completion, Problem, Rollout, Task
+from rl.trainers.scoring import Scorer
+from rl.types import Completion, Problem, Rollout
+
+MOST_HACKED = 2  # samples of hacked responses kept, of each difficulty
 
 
 def evaluate(
     config: RunConfig,
     problems: Sequence[Problem],
-    task: Task,
+    scorer: Scorer,
     tokenizer: Tokenizer,
     sampler: Sampler,
     log: RunWriter,
@@ -26,7 +29,9 @@ def evaluate(
     """Sample, score and log; returns the number of tokens sampled.
 
     The sampling seeds are the same in every arm (common random numbers), so that arms differ by
-    their weights alone. Accuracy is the mean over difficulties of the mean over problems.
+    their weights alone. Accuracy is the mean over difficulties of the mean over problems, and so
+    are the reward that is trained for (proxy) and the share of hacked responses: wrong, with as
+    much of it as there can be.
     """
     rollouts = roll_out(
         [
@@ -41,22 +46,39 @@ def evaluate(
         ignore_eos=config.rollout.ignore_eos,
     )
     completions = [rollout.completion for rollout in rollouts]
-    reward = REWARDS[config.reward.name]
-    scores = [reward(task, rollout) for rollout in rollouts]
-    by_difficulty = mean_by_difficulty([r.problem.difficulty for r in rollouts], scores)
+    right_B = [scorer.right(rollout) for rollout in rollouts]
+    proxy_B = [scorer.score(rollout) for rollout in rollouts]
+    hacked_B = [
+        float(proxy >= scorer.best and not right)
+        for proxy, right in zip(proxy_B, right_B, strict=True)
+    ]
+    difficulty_B = [rollout.problem.difficulty for rollout in rollouts]
+    by_difficulty = mean_by_difficulty(difficulty_B, right_B)
     log.log(
         step,
         {
-            "eval/accuracy": sum(by_difficulty.values()) / len(by_difficulty),
+            "eval/accuracy": _mean(by_difficulty),
             "eval/accuracy_by_difficulty": by_difficulty,
+            "eval/proxy": _mean(mean_by_difficulty(difficulty_B, proxy_B)),
+            "eval/hacked": _mean(mean_by_difficulty(difficulty_B, hacked_B)),
             "eval/response_tokens": sum(len(c.token_ids) for c in completions) / len(completions),
-            **lengths_by_outcome(completions, scores),
+            **lengths_by_outcome(completions, right_B),
             "eval/truncated": sum(c.finish_reason == "length" for c in completions)
             / len(completions),
         },
     )
+    if config.task.name == "sorting":
+        repeated_B = [int(has_duplicates(rollout.problem)) for rollout in rollouts]
+        values = {"accuracy": right_B, "proxy": proxy_B, "hacked": hacked_B}
+        log.log(
+            step,
+            {
+                f"eval/{name}_by_duplicates": mean_by_difficulty(repeated_B, value_B)
+                for name, value_B in values.items()
+            },
+        )
     if step in (0, config.steps):
-        _log_samples(log, rollouts, scores, step)
+        _log_samples(log, rollouts, proxy_B, hacked_B, step)
     return sum(len(c.token_ids) for c in completions)
 
 
@@ -77,35 +99,49 @@ def lengths_by_outcome(
 
 
 def mean_by_difficulty(difficulties: Sequence[int], values: Sequence[float]) -> dict[float, float]:
-    """Mean of the values of each difficulty, in ascending order of difficulty."""
+    """Mean of the values of each difficulty (or other level), in ascending order of difficulty."""
     groups: dict[int, list[float]] = defaultdict(list)
     for difficulty, value in zip(difficulties, values, strict=True):
         groups[difficulty].append(value)
     return {float(d): sum(groups[d]) / len(groups[d]) for d in sorted(groups)}
 
 
+def _mean(by_level: Mapping[float, float]) -> float:
+    """Of the levels, each counted once."""
+    return sum(by_level.values()) / len(by_level)
+
+
 def _log_samples(
     log: RunWriter,
     rollouts: Sequence[Rollout],
-    scores: Sequence[float],
+    proxy_B: Sequence[float],
+    hacked_B: Sequence[float],
     step: int,
 ) -> None:
-    """The first sample of the first problem of each difficulty: chosen by place, not by merit."""
-    seen: set[int] = set()
-    for rollout, score in zip(rollouts, scores, strict=True):
-        if rollout.problem.difficulty in seen:
-            continue
-        seen.add(rollout.problem.difficulty)
-        log.sample(
-            {
-                "step": step,
-                "problem_id": rollout.problem.id,
-                "difficulty": rollout.problem.difficulty,
-                "prompt": rollout.problem.prompt,
-                "answer": rollout.problem.answer,
-                "text": rollout.text,
-                "reward": score,
-                "finish_reason": rollout.completion.finish_reason,
-                "tokens": len(rollout.completion.token_ids),
-            }
-        )
+    """The first sample of the first problem of each difficulty: chosen by place, not by merit.
+
+    After these the first that were hacked, which say so.
+    """
+    seen, kept = set[int](), Counter[int]()
+    hacks = []
+    for rollout, proxy, hacked in zip(rollouts, proxy_B, hacked_B, strict=True):
+        difficulty = rollout.problem.difficulty
+        record = {
+            "step": step,
+            "problem_id": rollout.problem.id,
+            "difficulty": difficulty,
+            "prompt": rollout.problem.prompt,
+            "answer": rollout.problem.answer,
+            "text": rollout.text,
+            "reward": proxy,
+            "finish_reason": rollout.completion.finish_reason,
+            "tokens": len(rollout.completion.token_ids),
+        }
+        if difficulty not in seen:
+            seen.add(difficulty)
+            log.sample(record)
+        if hacked and kept[difficulty] < MOST_HACKED:
+            kept[difficulty] += 1
+            hacks.append({**record, "hacked": True})
+    for record in hacks:
+        log.sample(record)

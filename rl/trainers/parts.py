@@ -8,17 +8,17 @@ from torch import Tensor, nn
 from rl.config import EngineConfig, OptimConfig, TaskConfig
 from rl.engine import Engine
 from rl.models import Decoder, FusedDecoder, Tokenizer
-from rl.tasks import TASKS, ChainSum
+from rl.tasks import TASKS, World
 
 CACHE_BYTES = 24 * 2**20  # of a core's share of the caches
 
 
-def make_task(config: TaskConfig) -> ChainSum:
+def make_task(config: TaskConfig) -> World:
     """The world that `config` names."""
     return TASKS[config.name](modulus=config.modulus, digits=config.digits)
 
 
-def make_tokenizer(task: ChainSum) -> Tokenizer:
+def make_tokenizer(task: World) -> Tokenizer:
     """One token a character of the task's alphabet."""
     return Tokenizer(task.alphabet)
 
@@ -27,8 +27,15 @@ def make_engine(
     model: Decoder, optim: OptimConfig, engine: EngineConfig, total_updates: int
 ) -> Engine:
     """The model under DeepSpeed, for a run of `total_updates` optimiser updates."""
+    return engine_for(FusedDecoder(model, fuse=not engine.compile), optim, engine, total_updates)
+
+
+def engine_for(
+    module: nn.Module, optim: OptimConfig, engine: EngineConfig, total_updates: int
+) -> Engine:
+    """The same for any module."""
     return Engine(
-        FusedDecoder(model, fuse=not engine.compile),
+        module,
         compiled=engine.compile,
         lr=optim.lr,
         betas=optim.betas,

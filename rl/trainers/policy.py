@@ -4,7 +4,7 @@ problems -> rollouts -> rewards -> advantages -> updates -> weights to the sampl
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 
 import torch
@@ -14,7 +14,6 @@ from rl.advantages import RunningMean, advantages
 from rl.artifacts import RunWriter
 from rl.config import RunConfig
 from rl.models import Decoder
-from rl.rewards import REWARDS
 from rl.seeding import derive
 from rl.trainers.evaluation import evaluate, mean_by_difficulty
 from rl.trainers.parts import (
@@ -24,9 +23,11 @@ from rl.trainers.parts import (
     micro_batch_tokens,
     pad_right,
 )
+from rl.trainers.reference import Reference
 from rl.trainers.rollouts import make_sampler, roll_out
+from rl.trainers.scoring import make_scorer
 from rl.trainers.update import update_policy
-from rl.types import Batch, Rollout, Task
+from rl.types import Batch, Rollout
 
 Report = Callable[[int, float], None]
 
@@ -36,6 +37,8 @@ def train_policy(
 ) -> int:
     """Train `model` by `config`, log every step, and return the number of tokens sampled.
 
+    The reward is that of the response, less `reward.kl` times how far it is from `model` as given.
+
     Goes on from the log's checkpoint where there is one: every random number is named by what it
     is for, so that weights, optimiser, running mean and step are all the state there is.
 
@@ -44,6 +47,8 @@ def train_policy(
     """
     task = make_task(config.task)
     tokenizer = make_tokenizer(task)
+    scorer = make_scorer(config, task)
+    reference = Reference(model, config) if config.reward.kl else None
     engine = make_engine(
         model,
         config.optim,
@@ -63,7 +68,7 @@ def train_policy(
 
     for step in range(first, config.steps):
         if step % config.eval.every == 0:
-            tokens += evaluate(config, heldout, task, tokenizer, sampler, log, seed, step)
+            tokens += evaluate(config, heldout, scorer, tokenizer, sampler, log, seed, step)
 
         problems_P = task.train_problems(config.rollout.prompts, derive("problems", seed, step))
         rollouts_B = roll_out(
@@ -78,7 +83,16 @@ def train_policy(
             max_new_tokens=config.rollout.max_new_tokens,
             ignore_eos=config.rollout.ignore_eos,
         )
-        rewards_PG = reward_groups(config, task, rollouts_B)
+        scores_PG = scorer.rewards(
+            rollouts_B, scale=config.reward.scale, group_size=config.rollout.group_size
+        )
+        batch = collate(rollouts_B, torch.zeros(len(rollouts_B)), tokenizer.pad_id)
+        batch = batch.to(engine.device)
+        rewards_PG, penalised = scores_PG, {}
+        if reference is not None:
+            kl_PG = reference.divergence(engine, batch, micro_tokens)
+            rewards_PG = scores_PG - config.reward.kl * kl_PG
+            penalised = {"train/kl": float(kl_PG.mean())}
         advantages_PG = advantages(
             rewards_PG,
             baseline=config.advantage.baseline,
@@ -88,7 +102,8 @@ def train_policy(
             running_mean=running.mean,
         )
         running = running.update(rewards_PG)
-        batch = collate(rollouts_B, advantages_PG.flatten(), tokenizer.pad_id).to(engine.device)
+        advantage_B = advantages_PG.flatten().float()
+        batch = replace(batch, advantage_B=advantage_B.to(engine.device))
 
         before = _flat(model)
         updated = update_policy(
@@ -99,7 +114,8 @@ def train_policy(
         log.log(
             step,
             {
-                **batch_metrics(rollouts_B, rewards_PG, advantages_PG),
+                **batch_metrics(rollouts_B, scores_PG, advantages_PG),
+                **penalised,
                 **updated,
                 "train/update_norm": float((_flat(model) - before).norm()),
             },
@@ -107,18 +123,11 @@ def train_policy(
         tokens += int(batch.response_BT.sum())
         state = {"step": step + 1, "tokens": tokens, "running": asdict(running)}
         log.keep(step + 1, partial(engine.save, state=state))
-        report(step + 1, float(rewards_PG.mean()) / config.reward.scale)
+        report(step + 1, float(scores_PG.mean()) / config.reward.scale)
 
-    tokens += evaluate(config, heldout, task, tokenizer, sampler, log, seed, config.steps)
+    tokens += evaluate(config, heldout, scorer, tokenizer, sampler, log, seed, config.steps)
     engine.close()
     return tokens
-
-
-def reward_groups(config: RunConfig, task: Task, rollouts_B: Sequence[Rollout]) -> Tensor:
-    """Rewards (P, G), float64, `reward.scale` applied."""
-    reward = REWARDS[config.reward.name]
-    values = [config.reward.scale * reward(task, rollout) for rollout in rollouts_B]
-    return torch.tensor(values, dtype=torch.float64).view(-1, config.rollout.group_size)
 
 
 def collate(rollouts_B: Sequence[Rollout], advantage_B: Tensor, pad_id: int) -> Batch:
@@ -141,7 +150,7 @@ def collate(rollouts_B: Sequence[Rollout], advantage_B: Tensor, pad_id: int) -> 
 def batch_metrics(
     rollouts_B: Sequence[Rollout], rewards_PG: Tensor, advantages_PG: Tensor
 ) -> dict[str, float | dict[float, float]]:
-    """What the batch says before any update."""
+    """What the batch says before any update; its rewards are those without a penalty."""
     group = rewards_PG.shape[1]
     difficulty_P = [r.problem.difficulty for r in rollouts_B[::group]]
     weight_P = (advantages_PG * (rewards_PG > 0)).mean(dim=1)

@@ -14,7 +14,7 @@ from rl.logprobs import token_logps
 from rl.losses import aggregate
 from rl.models import Decoder, Tokenizer, new_decoder
 from rl.seeding import derive
-from rl.tasks import ChainSum
+from rl.tasks import World
 from rl.trainers.parts import (
     forward_logits,
     length_buckets,
@@ -27,7 +27,7 @@ from rl.trainers.parts import (
 def train_base(
     config: BaseConfig,
     *,
-    task: ChainSum,
+    task: World,
     tokenizer: Tokenizer,
     engine_config: EngineConfig,
     checkpoints: Checkpoints,
@@ -58,7 +58,7 @@ def train_base(
     return model
 
 
-def demonstrations(config: BaseConfig, task: ChainSum, step: int) -> list[tuple[str, str]]:
+def demonstrations(config: BaseConfig, task: World, step: int) -> list[tuple[str, str]]:
     """One step's (prompt, worked response) pairs; training prompts only."""
     problems = task.train_problems(config.batch_size, derive("base-prompts", config.seed, step))
     rng = Random(derive("base-text", config.seed, step))

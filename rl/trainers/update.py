@@ -43,7 +43,7 @@ def update_policy(
     if loss.old_logps == "sampler":
         logp_old_BT = batch.logp_sampler_BT
     elif loss.epochs * loss.minibatches > 1:
-        logp_old_BT = policy_logps(engine, batch, config, micro_tokens)
+        logp_old_BT = response_logps(engine.model, batch, config, micro_tokens)
     tally = Tally()
     lr = 0.0
     for epoch in range(loss.epochs):
@@ -67,14 +67,14 @@ def update_policy(
     }
 
 
-def policy_logps(engine: Engine, batch: Batch, config: RunConfig, micro_tokens: int) -> Tensor:
-    """Log-probs (B, T) of the response tokens under the engine's present weights, 0 elsewhere, no
+def response_logps(model: nn.Module, batch: Batch, config: RunConfig, micro_tokens: int) -> Tensor:
+    """Log-probs (B, T) of the response tokens under the model's present weights, 0 elsewhere, no
     gradient."""
     logp_BT = torch.zeros_like(batch.logp_sampler_BT)
     with torch.no_grad():
         for pick in length_buckets(batch.length_B, micro_tokens):
             part = batch.rows(pick)
-            logp_BT[pick, : part.token_BT.shape[1]] = _forward(engine.model, part, config)
+            logp_BT[pick, : part.token_BT.shape[1]] = _forward(model, part, config)
     return logp_BT
 
 

@@ -48,7 +48,7 @@ RUN = {
         "max_new_tokens": 16,
         "ignore_eos": False,
     },
-    "reward": {"name": "solution", "scale": 1.0},
+    "reward": {"name": "solution", "scale": 1.0, "kl": 0.0},
     "advantage": {"baseline": "group_mean", "scale": "none", "ddof": 1, "eps": 1e-4},
     "loss": {
         "name": "reinforce",

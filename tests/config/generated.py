@@ -105,7 +105,12 @@ def runs(draw: st.DrawFn) -> dict[str, Any]:
             "max_new_tokens": draw(st.integers(1, 4096)),
             "ignore_eos": False,  # which gradient_weight asks for
         },
-        "reward": {"name": "solution", "scale": draw(FREE["reward.scale"])},
+        "reward": {
+            "name": "solution",
+            "scale": draw(FREE["reward.scale"]),
+            "kl": 0.0,
+            "classifier": None,
+        },
         "advantage": {
             "baseline": draw(FREE["advantage.baseline"]),
             "scale": draw(FREE["advantage.scale"]),

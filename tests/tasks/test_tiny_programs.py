@@ -7,7 +7,6 @@ from random import Random
 import pytest
 
 from rl.errors import UserError
-from rl.tasks.chain_sum import is_heldout
 from rl.tasks.tiny_language import INSTRUCTIONS, run
 from rl.tasks.tiny_programs import (
     BOUNDS,
@@ -20,6 +19,7 @@ from rl.tasks.tiny_programs import (
     wanted,
     with_a_slip,
 )
+from rl.tasks.world import is_heldout
 from rl.types import Problem
 
 TASK = TinyPrograms(largest=9, kinds=(1, 2, 3, 4, 5, 6))

@@ -1,0 +1,81 @@
+"""What a run is rewarded for, made ready for its world: a rule, or a classifier trained first."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from random import Random
+
+import torch
+from torch import Tensor
+
+from rl.config import ClassifierConfig, EngineConfig, RunConfig, TextConfig
+from rl.rewards import REWARDS, OffenceClassifier, Reward, exact, is_whole, label_loss
+from rl.seeding import derive
+from rl.tasks import NotOffensive, World
+from rl.trainers.parts import engine_for
+from rl.types import Rollout
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A Reward in its world: `score` is trained for, `right` is what was meant, 1 or 0."""
+
+    score: Callable[[Rollout], float]
+    best: float
+    right: Callable[[Rollout], float]
+
+    def rewards(self, rollouts_B: Sequence[Rollout], *, scale: float, group_size: int) -> Tensor:
+        """Scores times `scale`, (P, G), float64."""
+        values = [scale * self.score(rollout) for rollout in rollouts_B]
+        return torch.tensor(values, dtype=torch.float64).view(-1, group_size)
+
+
+def make_scorer(config: RunConfig, task: World) -> Scorer:
+    """The reward that `config` names, in its world."""
+    reward = REWARDS.get(config.reward.name) or _classifier_reward(config, task)
+    return Scorer(partial(reward.score, task), reward.best, partial(reward.right, task))
+
+
+def _classifier_reward(config: RunConfig, task: World) -> Reward:
+    """P(good) of the text; 0 for a response that was cut off."""
+    settings = config.reward.classifier
+    if settings is None or not isinstance(task, NotOffensive):  # RunConfig has seen to both
+        raise TypeError(f"no classifier for {task}")
+    labelled = labelled_texts(task, config.base.text, settings)
+    classifier = train_classifier(settings, labelled, task.alphabet)
+
+    def score(task: World, rollout: Rollout) -> float:
+        return classifier.score(rollout.text) if is_whole(task, rollout) else 0.0
+
+    return Reward(score, classifier.score(""), exact)
+
+
+def labelled_texts(
+    task: NotOffensive, text: TextConfig, settings: ClassifierConfig
+) -> list[tuple[str, bool]]:
+    """Texts to training prompts, as base models learn them, each with its label: is it good?
+
+    The label is whether the text does not offend, turned with the chance `label_noise`.
+    """
+    problems = task.train_problems(settings.texts, derive("label-prompts", settings.seed))
+    rng = Random(derive("label-text", settings.seed))
+    labelled = []
+    for problem in problems:
+        said = task.demonstration(problem, rng, solved=text.solved, filler=text.filler)
+        turned = rng.random() < settings.label_noise
+        labelled.append((said, task.offends(said) == turned))
+    return labelled
+
+
+def train_classifier(
+    settings: ClassifierConfig, labelled: Sequence[tuple[str, bool]], alphabet: str
+) -> OffenceClassifier:
+    """Fitted to the labels, all texts an update; fp32 whatever the run's precision."""
+    classifier = OffenceClassifier(alphabet, settings.order)
+    engine = engine_for(classifier, settings.optim, EngineConfig(), settings.steps)
+    count_NF = classifier.counts([text for text, _ in labelled]).to(engine.device)
+    good_N = torch.tensor([float(good) for _, good in labelled], device=engine.device)
+    for _ in range(settings.steps):
+        engine.update([lambda: label_loss(engine.model(count_NF), good_N)])
+    engine.close()
+    return classifier.cpu()

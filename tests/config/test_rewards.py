@@ -1,0 +1,92 @@
+"""Rewards that say nothing where they are asked for are refused before anything runs."""
+
+from typing import Any
+
+import pytest
+
+CLASSIFIER = {
+    "seed": 0,
+    "texts": 10,
+    "label_noise": 0.0,
+    "order": 2,
+    "steps": 3,
+    "optim": {
+        "lr": 0.1,
+        "betas": [0.9, 0.95],
+        "eps": 1e-8,
+        "weight_decay": 0.0,
+        "warmup_steps": 0,
+        "schedule": "constant",
+        "grad_clip": 0.0,
+    },
+}
+STATED = "reward.classifier: expected with reward.name classifier, and only with it"
+
+
+@pytest.fixture
+def policies(files: Any) -> Any:
+    """The small experiment without its study, which knows one world only."""
+    del files.config["arms"]["weight"]
+    return files
+
+
+@pytest.mark.parametrize(
+    ("task", "reward", "fits"),
+    [
+        ("chain_sum", "answer", True),
+        ("chain_sum", "position", False),
+        ("answer_first", "exact", False),
+        ("sorting", "position", True),
+        ("sorting", "inclusion_ordering", True),
+        ("sorting", "multiset_ordering", True),
+        ("sorting", "solution", False),
+        ("sorting", "lines", False),
+        ("poem", "lines", True),
+        ("poem", "exact", True),
+        ("poem", "position", False),
+        ("not_offensive", "exact", True),
+        ("not_offensive", "lines", False),
+    ],
+)
+def test_a_reward_fits_its_world(policies: Any, task: str, reward: str, fits: bool) -> None:
+    policies.put("run.task.name", task)
+    policies.put("run.reward.name", reward)
+    if fits:
+        assert policies.load().decoder("none").reward.name == reward
+    else:
+        told = f"reward.name: {reward} says nothing of task {task}; expected one of "
+        assert told in policies.fault()
+
+
+def test_a_classifier_says_how_it_is_trained(policies: Any) -> None:
+    policies.put("run.task.name", "not_offensive")
+    policies.put("run.reward.name", "classifier")
+    assert STATED in policies.fault()
+    policies.put("run.reward.classifier", CLASSIFIER)
+    stated = policies.load().decoder("none").reward.classifier
+    assert stated.model_dump(mode="json") == CLASSIFIER
+    policies.put("run.reward.name", "exact")
+    assert STATED in policies.fault()
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        ("kl", -0.1, "reward.kl: input should be greater than or equal to 0, got -0.1"),
+        ("name", "anser", "reward.name: input should be 'answer', 'solution', 'exact', 'position'"),
+        ("klassifier", {}, "reward.klassifier: unknown key; did you mean 'classifier'?"),
+    ],
+)
+def test_a_bad_reward_is_told(policies: Any, path: str, value: Any, told: str) -> None:
+    policies.put(f"run.reward.{path}", value)
+    assert told in policies.fault()
+
+
+def test_the_penalty_has_no_default(policies: Any) -> None:
+    del policies.config["run"]["reward"]["kl"]
+    assert "reward.kl: missing; every scientific setting must be stated" in policies.fault()
+
+
+def test_the_study_of_weights_knows_no_penalty(files: Any) -> None:
+    files.put("run.reward.kl", 0.1)
+    assert "program gradient_weight: the weight is that of 0/1 rewards; expected" in files.fault()
