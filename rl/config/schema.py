@@ -26,6 +26,7 @@ MOST_BYTES = 200_000
 MOST_ENTRIES = 10_000
 MOST_LEVELS = 20
 MOST_FAULTS = 20
+MOST_TOLD = 24  # known names in one message
 MISSING = "missing; every scientific setting must be stated"
 
 _TAG = "tag:yaml.org,2002:"
@@ -205,12 +206,14 @@ def validate(model: type[Model], data: dict[str, Any], source: str) -> Model:
 
 
 def closest(word: str, known: list[str]) -> str:
-    """`did you mean X?`, or the list of what is known."""
+    """`did you mean X?`, or what is known: all of it, or the first few of many."""
     # The search takes as long as the product of the lengths; nobody mistypes a page.
     near = difflib.get_close_matches(word, known, n=1) if len(word) <= 100 else []
     if near:
         return f"did you mean {near[0]!r}?"
-    return f"known: {', '.join(plain(name) for name in sorted(known)) or 'none'}"
+    told = [plain(name) for name in sorted(known)]
+    more = f" and {len(told) - MOST_TOLD} more" if len(told) > MOST_TOLD else ""
+    return f"known: {', '.join(told[:MOST_TOLD]) or 'none'}{more}"
 
 
 def plain(name: str) -> str:

@@ -193,7 +193,14 @@ def test_a_name_with_a_line_break_stays_in_its_line(files: Any) -> None:
 
 def test_an_empty_name_of_a_metric(files: Any) -> None:
     files.claims["claims"][0]["measure"] = {"metric": "", "steps": "last", "levels": [1.0]}
-    assert "metric '' is never logged; known: eval/accuracy" in files.fault()
+    assert "metric '' is never logged; known: covariance/bias, " in files.fault()
+
+
+def test_of_many_names_the_first_are_told() -> None:
+    told = closest("", [f"name{i:02d}" for i in range(30)])
+    assert told.startswith("known: name00, name01, ")
+    assert told.endswith(", name23 and 6 more")
+    assert closest("", ["b", "a"]) == "known: a, b"
 
 
 @pytest.mark.parametrize("window", [[0, 10**400], [float("1e308") * 10, 1]])
