@@ -43,7 +43,7 @@ export PYTHONNOUSERSITE := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help setup figures claims report bench bench-precision lint format test test-slow clean
+.PHONY: help setup figures claims report bench bench-precision bench-engine lint format test test-slow clean
 .PHONY: $(addprefix exp-,$(NUMBERS)) $(addprefix promote-,$(NUMBERS)) $(addprefix verify-,$(NUMBERS))
 
 help: ## List the targets
@@ -103,6 +103,10 @@ bench: $(STAMP) .venv-bench/.stamp ## Compare speed with TRL, transformers and v
 
 bench-precision: $(STAMP) ## Learning curves in bf16 and under torch.compile beside fp32 (an hour)
 	@$(PY) -m rl.bench.precision
+
+bench-engine: $(STAMP) ## What the shared engine costs a toy's step, beside AdamW alone (a minute)
+	@$(PY) -m rl.bench.toy_step
+	@$(PY) -m analysis.speed renew
 
 .venv-bench/.stamp: tools/bench-requirements.txt requirements.txt | $(STAMP)
 	@bash tools/bench.sh $(PY)

@@ -172,6 +172,18 @@ def precision_text(data: dict[str, Any]) -> str:
     return f"Last held-out accuracy of a small run, mean over seeds: {'; '.join(parts)}."
 
 
+def engine_text(data: dict[str, Any]) -> str:
+    """One sentence: CPU time of a toy's update under DeepSpeed and under AdamW alone."""
+    parts = []
+    for name, sides in data["toys"].items():
+        ours, alone = (1e6 * median(sides[side]) for side in ("engine", "adamw"))
+        parts.append(f"{name} {ours:,.0f} against {alone:,.0f} microseconds")
+    return (
+        f"One update of a toy under DeepSpeed against AdamW alone, CPU time: {'; '.join(parts)} "
+        f"({data['date']}, {data['machine']['cpu']})."
+    )
+
+
 def profile_table(data: dict[str, Any]) -> str:
     """Markdown: the operations that took most of the profiled step, in themselves."""
     whole = data["profile"]["tree"]["seconds"]
@@ -187,11 +199,13 @@ def renew() -> int:
     """Write the plot beside the committed measurements, and the table into the README."""
     data = read_json(BENCH / "bench.json")
     plot(data, BENCH / "bench.png")
-    below = []
+    below: list[str] = []
     if (BENCH / "precision.json").exists():
         precision = read_json(BENCH / "precision.json")
         curves(precision, BENCH / "precision.png")
         below = ["", precision_text(precision)]
+    if (BENCH / "engine.json").exists():
+        below += ["", engine_text(read_json(BENCH / "engine.json"))]
     flame(data, BENCH / "profile.png")
     text = f"# One step under the profiler\n\n{profile_table(data)}\n"
     (BENCH / "profile.md").write_text(text, encoding="utf-8")

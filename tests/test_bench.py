@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from analysis.speed import ratio, share_of_peak, table
+from analysis.speed import engine_text, ratio, share_of_peak, table
 from analysis.speed_figures import OURS, flame, plot
 from rl.bench import workload
 from rl.bench.profile import profiled
+from rl.bench.toy_step import TOYS, alone, compare, with_engine
 from rl.bench.workload import Lengths, Timer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -148,3 +149,34 @@ def test_without_trl_bench_says_what_to_do(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(sys, "argv", ["bench", "--quick", "--out", str(tmp_path / "out.json")])
     assert main.main() == 2
     assert not (tmp_path / "out.json").exists()
+
+
+@pytest.mark.parametrize("name", [name for name, _ in TOYS])
+def test_both_sides_of_a_toy_take_the_same_steps(name: str) -> None:
+    make = dict(TOYS)[name]
+    (ours, loss), (theirs, _) = make(), make()
+    before = torch.cat([p.detach().flatten().clone() for p in ours.parameters()])
+    sides = with_engine(ours, loss, 3), alone(theirs, loss)
+    for update in sides:
+        for _ in range(3):
+            update()
+    after, beside = (
+        torch.cat([p.detach().flatten() for p in model.parameters()]) for model in (ours, theirs)
+    )
+    assert float((after - before).abs().max()) > 1e-4
+    torch.testing.assert_close(after, beside, rtol=0, atol=1e-6)
+
+
+def test_a_toys_updates_are_timed_round_by_round() -> None:
+    found = compare(dict(TOYS)["two-state bandit, 4 episodes"], rounds=2, updates=3)
+    assert set(found) == {"engine", "adamw"}
+    assert all(len(times) == 2 and min(times) > 0 for times in found.values())
+
+
+def test_what_a_toys_update_costs_is_told_in_microseconds() -> None:
+    data = {
+        "date": "2026-01-02",
+        "machine": {"cpu": "a CPU"},
+        "toys": {"bandit": {"engine": [0.002, 0.001, 0.009], "adamw": [0.0005, 0.0004, 0.0006]}},
+    }
+    assert "bandit 2,000 against 500 microseconds (2026-01-02, a CPU)" in engine_text(data)
