@@ -12,6 +12,11 @@ from rl.errors import UserError
 LARGEST = 700.0  # exp of more than about 709 is no float
 BEGIN = "<!-- claims:begin -->"
 END = "<!-- claims:end -->"
+OUTCOMES = ("reproduced", "contradicted", "inconclusive", "incomplete")
+OVERVIEW_HEADER = ("Experiment", "Claims", *OUTCOMES)
+PRIMARY = (
+    "The primary claims; each experiment's README has the secondary ones and the controls too."
+)
 README_HEADER = ("Experiment", "Claim", "Verdict", "Effect", "p (Holm)", "Seeds", "Detectable")
 HEADER = (
     "claim",
@@ -138,29 +143,43 @@ def _result_rows(verdicts: Sequence[Verdict]) -> list[str]:
     for v in verdicts:
         effect = f"{effect_text(v)} {interval_text(v)}" if v.effect is not None else "-"
         said = "; ".join([f"**{v.verdict}**", *notes(v)])
-        cells = (v.claim, said, effect, size(v, v.threshold), size(v, v.detectable))
+        claim = f"{v.text} ({v.role}; {v.source}) `{v.claim}`"
+        cells = (claim, said, effect, size(v, v.threshold), size(v, v.detectable))
         out.append(f"| {' | '.join(_cell(cell) for cell in cells)} |")
     return out
 
 
 def readme_table(results: Mapping[str, Sequence[Verdict] | None]) -> str:
-    """The Markdown table of all experiments.
+    """The Markdown tables of all experiments: how their claims fared, then the primary claims.
 
     Args:
         results: verdicts by experiment name; None for one without committed evidence.
     """
-    rows: list[Sequence[str]] = [README_HEADER, ["---"] * len(README_HEADER)]
+    counted: list[Sequence[str]] = []
+    primary: list[Sequence[str]] = []
     for name, verdicts in results.items():
         link = f"[{name}](experiments/{name}/README.md)"
         if verdicts is None:
-            rows.append([link, "", "not yet run", "", "", "", ""])
+            counted.append([link, "not yet run", *[""] * len(OUTCOMES)])
             continue
+        counts = Counter(verdict.verdict for verdict in verdicts)
+        counted.append([link, str(len(verdicts)), *(str(counts[name]) for name in OUTCOMES)])
         for v in verdicts:
+            if v.role != "primary":
+                continue
             said = f"**{v.verdict}**" + (f" ({', '.join(marks(v))})" if marks(v) else "")
             effect = f"{effect_text(v)} {interval_text(v)}" if v.effect is not None else "-"
-            cells = [link, f"{v.text} ({v.role}; {v.source})", said, effect, p_text(v.p_holm)]
-            rows.append([*cells, str(v.n), size(v, v.detectable)])
-    return "\n".join(f"| {' | '.join(_cell(cell) for cell in row)} |" for row in rows)
+            cells = [link, f"{v.text} ({v.source})", said, effect, p_text(v.p_holm)]
+            primary.append([*cells, str(v.n), size(v, v.detectable)])
+    tables = [_markdown(OVERVIEW_HEADER, counted)]
+    if primary:
+        tables += [PRIMARY, _markdown(README_HEADER, primary)]
+    return "\n\n".join(tables)
+
+
+def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(_cell(cell) for cell in row)} |" for row in lines)
 
 
 def _cell(text: str) -> str:

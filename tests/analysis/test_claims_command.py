@@ -152,9 +152,10 @@ def test_readme_is_renewed_and_then_agrees(capsys: pytest.CaptureFixture[str]) -
     text = Path("README.md").read_text()
     assert text.startswith("# Title\n\n<!-- claims:begin -->\n| Experiment |")
     assert text.endswith("<!-- claims:end -->\n\nThe end.\n")
-    assert "| [04-length](experiments/04-length/README.md) |  | not yet run |" in text
-    assert "the first gradient \\| without scaling" in text
-    assert "| **reproduced** | 0 [0, 0] | - | 4 | - |" in text
+    assert "| [04-length](experiments/04-length/README.md) | not yet run |" in text
+    page = (ARTIFACTS.parent / "README.md").read_text()
+    assert "the first gradient \\| without scaling" in page
+    assert "| **reproduced** | 0 [0, 0] |" in page
     assert "Not yet run." in Path("experiments/04-length/README.md").read_text()
 
 

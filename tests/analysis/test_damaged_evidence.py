@@ -87,11 +87,13 @@ def test_no_verdict_on_spoilt_evidence(
 
     assert main(["readme"]) == 2
     assert told in capsys.readouterr().err
-    assert Path("README.md").read_text().count("**incomplete**") == 3
+    shown = Path("README.md").read_text()
+    assert shown.count("**incomplete**") == 1  # the primary claim
+    assert "| 3 | 0 | 0 | 0 | 3 |" in shown
     page = (ARTIFACTS.parent / "README.md").read_text()
     assert page.count("| **incomplete**; incomplete: ") == 3
     assert told in page
-    assert "reproduced" not in page + Path("README.md").read_text()
+    assert "**reproduced**" not in page + shown
 
 
 @pytest.mark.usefixtures("root")

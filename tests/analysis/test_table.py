@@ -93,3 +93,17 @@ def test_every_kind_says_what_its_effect_is() -> None:
     }
     for rule in RULES.values():
         assert rule.ratio in rule.effect_name
+
+
+def test_the_overview_counts_and_the_table_below_has_the_primary_claims() -> None:
+    control = replace(PLAIN, claim="b", text="That is so", role="control", verdict="contradicted")
+    overview, told, primary = readme_table({"01-x": [PLAIN, control], "02-y": None}).split("\n\n")
+    assert [line.split("|")[2:-1] for line in overview.splitlines()[2:]] == [
+        [" 2 ", " 1 ", " 1 ", " 0 ", " 0 "],
+        [" not yet run ", "  ", "  ", "  ", "  "],
+    ]
+    assert told.startswith("The primary claims")
+    assert len(primary.splitlines()) == 3
+    assert "It is more (a paper)" in primary
+    assert "The primary claims" not in readme_table({"01-x": [control]})
+    assert "That is so (control; a paper) `b`" in experiment_result([], [control])
