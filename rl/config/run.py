@@ -22,6 +22,7 @@ REWARDS_OF: Mapping[str, tuple[str, ...]] = {
     "sorting": ("exact", "position", "inclusion_ordering", "multiset_ordering"),
     "poem": ("exact", "lines"),
     "not_offensive": ("exact", "classifier"),
+    "tiny_programs": ("exact", "share_of_tests"),
 }
 
 
@@ -57,9 +58,12 @@ class TaskConfig(Strict):
     Of digits, `chain_sum` adds them up modulo `modulus` and then answers, `answer_first` answers
     before it works, `sorting` puts them in order. Of letters, `poem` makes lines that begin with
     them, `not_offensive` says them again where that does not offend.
+
+    `tiny_programs` has prompts that differ otherwise: `digits` are the kinds of them, 1 to 6, and
+    their numbers are below `modulus` (rl.tasks.tiny_programs).
     """
 
-    name: Literal["chain_sum", "answer_first", "sorting", "poem", "not_offensive"]
+    name: Literal["chain_sum", "answer_first", "sorting", "poem", "not_offensive", "tiny_programs"]
     modulus: Annotated[int, Field(ge=2, le=10)]
     digits: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 
@@ -144,6 +148,10 @@ class RewardConfig(Strict):
     answer; `solution`, by every step as well; `exact`, by all that was asked for. Of sorting, in
     part: `position`, `inclusion_ordering`, `multiset_ordering` (rl.rewards.sorting). Of a poem:
     `lines`, minus the distance of their number from five. `classifier` is trained by `classifier`.
+    Of a tiny program: `share_of_tests`, the share of hidden unit tests that it passes; what says
+    whether it passes them, `programs` states: the `interpreter`, which is safe by construction, or
+    `python`, the program written out in Python and run isolated (rl.rewards.sandbox), which the
+    machine must be able to do and which takes a sixth of a second a program.
 
     `kl` is the coefficient of sum_t log pi(o_t) - log pi_base(o_t), nats a response (rl.kl).
     """
@@ -157,10 +165,12 @@ class RewardConfig(Strict):
         "multiset_ordering",
         "lines",
         "classifier",
+        "share_of_tests",
     ]
     scale: PositiveFloat
     kl: NonNegative
     classifier: ClassifierConfig | None = None
+    programs: Literal["interpreter", "python"] | None = None
 
     @model_validator(mode="after")
     def _trained(self) -> Self:
@@ -296,6 +306,11 @@ class RunConfig(ProgramConfig):
             raise ValueError(
                 f"reward.name: {self.reward.name} says nothing of task {self.task.name}; expected "
                 f"one of {', '.join(REWARDS_OF[self.task.name])}"
+            )
+        if (self.task.name == "tiny_programs") != (self.reward.programs is not None):
+            raise ValueError(
+                "reward.programs: expected with task.name tiny_programs, and only with it; state "
+                "interpreter or python, or leave it out"
             )
         unknown = sorted(set(self.task.digits) - set(self.base.digits))
         if unknown:

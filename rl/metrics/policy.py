@@ -55,6 +55,15 @@ POLICY: dict[str, Metric] = {
         "policy", "the same, of wrong responses; not logged where there are none"
     ),
     "eval/truncated": Metric("policy", "share of responses stopped by max_new_tokens"),
+    # Of tiny programs, by the first hidden test that they do not pass.
+    "eval/ended_wrong": Metric("policy", "share of programs that leave a wrong value"),
+    "eval/ended_bound": Metric(
+        "policy", "share of programs that run into a bound: steps, memory, size, output, time"
+    ),
+    "eval/ended_fault": Metric(
+        "policy", "share of programs that are none, or take what is not there, or divide by 0"
+    ),
+    "eval/ignores_input": Metric("policy", "share of responses: programs without their input"),
     # The gradient-weight study: one measurement at the base model, step 0.
     "weight/p": Metric(
         "gradient_weight", "exact success rate of the base model, mean over problems", "difficulty"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from rl.rewards.learned import OffenceClassifier, label_loss
 from rl.rewards.poem import lines
 from rl.rewards.sorting import inclusion_ordering, multiset_ordering, position
+from rl.rewards.unit_tests import share_of_tests
 from rl.rewards.verifiable import RewardFunction, answer, exact, is_whole, solution
 
 
@@ -27,6 +28,7 @@ REWARDS: Mapping[str, Reward] = {
     "inclusion_ordering": Reward(inclusion_ordering, 1.0, exact),
     "multiset_ordering": Reward(multiset_ordering, 1.0, exact),
     "lines": Reward(lines, 0.0, exact),
+    "share_of_tests": Reward(share_of_tests, 1.0, exact),
 }
 
 __all__ = [

@@ -100,7 +100,9 @@ def _run(
 
 
 def _check_data(specs: list[RunSpec]) -> None:
-    """Every held-out set that the runs will ask for has problems, before anything is trained."""
+    """Every held-out set that the runs will ask for has problems, and what judges their responses
+    can run here, before anything is trained."""
+    from rl.rewards.sandbox import find_way
     from rl.tasks import TASKS  # seconds of imports, which a call with nothing to do saves
 
     for config in {spec.arm: spec.config for spec in specs}.values():
@@ -108,6 +110,8 @@ def _check_data(specs: list[RunSpec]) -> None:
             continue
         task = TASKS[config.task.name](modulus=config.task.modulus, digits=config.task.digits)
         task.heldout_problems(config.eval.problems_per_difficulty, config.eval.seed)
+        if config.reward.programs == "python":
+            find_way()
 
 
 def _write_plan(root: Path, experiment: Experiment) -> None:

@@ -16,6 +16,7 @@ TASKS: Mapping[str, type[World]] = {
     "sorting": Sorting,
     "poem": Poem,
     "not_offensive": NotOffensive,
+    "tiny_programs": TinyPrograms,
 }
 
 __all__ = [

@@ -74,6 +74,11 @@ class Ended:
     steps: int
 
 
+def is_program(text: str) -> bool:
+    """Whether a text is of the language's instructions, and its brackets match."""
+    return _brackets(text) is not None
+
+
 def run(program: str, *, x: int, bounds: Bounds) -> Ended:
     """Run a program, which may be any text, on one input. It never raises."""
     partner = _brackets(program)

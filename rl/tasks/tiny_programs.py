@@ -18,14 +18,14 @@ in 7 of a step, and never all of them. `best_constant` says how many.
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from random import Random
 
 from rl.errors import UserError
 from rl.tasks.tiny_language import INSTRUCTIONS, NOTHING, Bounds, run
-from rl.tasks.world import is_heldout
+from rl.tasks.world import ASKS, World, is_heldout
 from rl.types import Problem
 
 INPUTS = range(10)
@@ -39,29 +39,36 @@ GIVES_UP = 1 / 4
 
 
 @dataclass(frozen=True)
-class TinyPrograms:
-    """The world. `kinds` are its difficulties; the numbers of a prompt go up to `largest`, 9 at
-    most, as a digit of the language has one character."""
+class Judgement:
+    """How a program ended, `passed` or the reason of the first test that it did not pass, and how
+    many of the tests it passed."""
 
-    largest: int
-    kinds: tuple[int, ...]
+    reason: str
+    passed: int
+    tests: int
+
+
+@dataclass(frozen=True)
+class TinyPrograms(World):
+    """The world. `digits` are its kinds; the numbers of a prompt are below `modulus`, 10 at most,
+    as a digit of the language has one character."""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.largest <= 9:
-            raise UserError(f"task.largest: expected 1 to 9, got {self.largest}")
-        if not self.kinds or not set(self.kinds) <= set(KINDS):
-            raise UserError(f"task.kinds: expected some of {', '.join(map(str, KINDS))}, got "
-                            f"{', '.join(map(str, self.kinds)) or 'none'}")  # fmt: skip
+        if not 2 <= self.modulus <= 10:
+            raise UserError(f"task.modulus: expected 2 to 10, got {self.modulus}")
+        if not self.digits or not set(self.digits) <= set(KINDS):
+            raise UserError(f"task.digits: expected some of the kinds {', '.join(map(str, KINDS))} "
+                            f"of tiny programs, got {', '.join(map(str, self.digits)) or 'none'}")  # fmt: skip
 
     @property
     def alphabet(self) -> str:
         """The language's instructions, the filler among them, and the signs of prompts."""
         return INSTRUCTIONS + PROMPT_SIGNS
 
-    @property
-    def difficulties(self) -> tuple[int, ...]:
-        """Kinds, ascending."""
-        return tuple(sorted(self.kinds))
+    def answer(self, asked: str) -> str:
+        """The program that a prompt of any of the kinds asks for."""
+        prompts = (pair for kind in KINDS for pair in KINDS[kind](self.modulus - 1))
+        return next(program for prompt, program in prompts if prompt == asked + ASKS)
 
     def train_problems(self, count: int, seed: int) -> list[Problem]:
         """`count` independent draws: kind uniform, then uniform over its prompts off the held-out
@@ -108,26 +115,32 @@ class TinyPrograms:
             text += instruction
         return text
 
+    def judge(self, problem: Problem, program: str, inputs: Sequence[int]) -> Judgement:
+        """How a program fares in the tests of these inputs."""
+        found = ends(problem, program, inputs)
+        reason = next((end for end in found if end != "passed"), "passed")
+        return Judgement(reason, found.count("passed"), len(found))
+
     def check(self, problem: Problem, response: str, *, every_step: bool) -> bool:
         """Does the program pass every hidden test, or also those that the prompt shows?"""
         inputs = INPUTS if every_step else hidden_inputs(problem)
-        return all(_end(problem, response, x) == "passed" for x in inputs)
+        return self.judge(problem, response, inputs).reason == "passed"
 
     def share(self, problem: Problem, response: str) -> float:
         """The share of hidden tests that the program passes, in [0, 1]."""
-        found = ends(problem, response, hidden_inputs(problem))
-        return found.count("passed") / len(found)
+        judged = self.judge(problem, response, hidden_inputs(problem))
+        return judged.passed / judged.tests
 
     def solution(self, problem: Problem) -> str:
         """A program that passes every test."""
         return problem.answer
 
     def _prompts(self, kind: int, *, heldout: bool) -> tuple[tuple[str, str], ...]:
-        found = _split(kind, self.largest, heldout)
+        found = _split(kind, self.modulus - 1, heldout)
         if not found:
             raise UserError(
                 f"task: the set of {'held-out' if heldout else 'training'} prompts of kind {kind} "
-                f"with numbers up to {self.largest} is empty; drop that kind or raise task.largest"
+                f"with numbers below {self.modulus} is empty; drop that kind or raise task.modulus"
             )
         return found
 

@@ -13,6 +13,12 @@ from rl.trainers.rollouts import roll_out
 from rl.trainers.scoring import Scorer
 from rl.types import Completion, Problem, Rollout
 
+# How a program can end, in kinds; all else is a fault.
+_KIND_OF_END = {
+    **{end: end for end in ("passed", "wrong", "truncated")},
+    **dict.fromkeys(("steps", "memory", "size", "output", "cpu", "time", "processes"), "bound"),
+}
+INPUT = "x"  # the instruction of tiny programs that reads it
 MOST_HACKED = 2  # samples of hacked responses kept, of each difficulty
 
 
@@ -77,8 +83,11 @@ def evaluate(
                 for name, value_B in values.items()
             },
         )
+    end_B = [scorer.end(rollout) for rollout in rollouts] if scorer.end else []
+    if end_B:
+        log.log(step, program_ends(end_B, [rollout.text for rollout in rollouts]))
     if step in (0, config.steps):
-        _log_samples(log, rollouts, proxy_B, hacked_B, step)
+        _log_samples(log, rollouts, proxy_B, hacked_B, end_B, step)
     return sum(len(c.token_ids) for c in completions)
 
 
@@ -96,6 +105,18 @@ def lengths_by_outcome(
         if tokens:
             means[f"eval/response_tokens_{name}"] = sum(tokens) / len(tokens)
     return means
+
+
+def program_ends(end_B: Sequence[str], texts: Sequence[str]) -> dict[str, float]:
+    """Shares of programs by how they end, and of those that ignore their input."""
+    counts = Counter(_KIND_OF_END.get(end, "fault") for end in end_B)
+    gave_up = [
+        end != "truncated" and INPUT not in text for end, text in zip(end_B, texts, strict=True)
+    ]
+    return {
+        **{f"eval/ended_{kind}": counts[kind] / len(end_B) for kind in ("wrong", "bound", "fault")},
+        "eval/ignores_input": sum(gave_up) / len(gave_up),
+    }
 
 
 def mean_by_difficulty(difficulties: Sequence[int], values: Sequence[float]) -> dict[float, float]:
@@ -116,6 +137,7 @@ def _log_samples(
     rollouts: Sequence[Rollout],
     proxy_B: Sequence[float],
     hacked_B: Sequence[float],
+    end_B: Sequence[str],
     step: int,
 ) -> None:
     """The first sample of the first problem of each difficulty: chosen by place, not by merit.
@@ -124,7 +146,7 @@ def _log_samples(
     """
     seen, kept = set[int](), Counter[int]()
     hacks = []
-    for rollout, proxy, hacked in zip(rollouts, proxy_B, hacked_B, strict=True):
+    for i, (rollout, proxy, hacked) in enumerate(zip(rollouts, proxy_B, hacked_B, strict=True)):
         difficulty = rollout.problem.difficulty
         record = {
             "step": step,
@@ -137,6 +159,8 @@ def _log_samples(
             "finish_reason": rollout.completion.finish_reason,
             "tokens": len(rollout.completion.token_ids),
         }
+        if end_B:
+            record["program_end"] = end_B[i]
         if difficulty not in seen:
             seen.add(difficulty)
             log.sample(record)

@@ -10,19 +10,24 @@ from torch import Tensor
 
 from rl.config import ClassifierConfig, EngineConfig, RunConfig, TextConfig
 from rl.rewards import REWARDS, OffenceClassifier, Reward, exact, is_whole, label_loss
+from rl.rewards.sandbox import find_way
 from rl.seeding import derive
-from rl.tasks import NotOffensive, World
+from rl.tasks import NotOffensive, TinyPrograms, World
+from rl.tasks.tiny_programs import hidden_inputs
+from rl.trainers.boxed import BoxedPrograms
 from rl.trainers.parts import engine_for
 from rl.types import Rollout
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """A Reward in its world: `score` is trained for, `right` is what was meant, 1 or 0."""
+    """A Reward in its world: `score` is trained for, `right` is what was meant, 1 or 0. Where
+    responses are programs, `end` says how they end."""
 
     score: Callable[[Rollout], float]
     best: float
     right: Callable[[Rollout], float]
+    end: Callable[[Rollout], str] | None = None
 
     def rewards(self, rollouts_B: Sequence[Rollout], *, scale: float, group_size: int) -> Tensor:
         """Scores times `scale`, (P, G), float64."""
@@ -31,9 +36,25 @@ class Scorer:
 
 
 def make_scorer(config: RunConfig, task: World) -> Scorer:
-    """The reward that `config` names, in its world."""
+    """The reward that `config` names, in its world.
+
+    Raises:
+        UserError: programs are to run as Python, and this machine does not isolate them.
+    """
+    if config.reward.programs == "python":
+        task = BoxedPrograms(task.modulus, task.digits, find_way())
     reward = REWARDS.get(config.reward.name) or _classifier_reward(config, task)
-    return Scorer(partial(reward.score, task), reward.best, partial(reward.right, task))
+    end = partial(program_end, task) if isinstance(task, TinyPrograms) else None
+    return Scorer(partial(reward.score, task), reward.best, partial(reward.right, task), end)
+
+
+def program_end(task: TinyPrograms, rollout: Rollout) -> str:
+    """How a program ended: `passed`, the reason of the first hidden test that it did not pass, or
+    `truncated`, where the response was cut off."""
+    if not is_whole(task, rollout):
+        return "truncated"
+    problem = rollout.problem
+    return task.judge(problem, rollout.text, hidden_inputs(problem)).reason
 
 
 def _classifier_reward(config: RunConfig, task: World) -> Reward:

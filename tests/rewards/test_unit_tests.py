@@ -4,10 +4,11 @@ import pytest
 
 from rl.rewards import REWARDS
 from rl.rewards.unit_tests import share_of_tests
+from rl.rewards.verifiable import answer
 from rl.tasks import TinyPrograms
 from rl.types import Completion, FinishReason, Problem, Rollout
 
-TASK = TinyPrograms(largest=9, kinds=(6,))
+TASK = TinyPrograms(modulus=10, digits=(6,))
 STEP = Problem(id=0, prompt="3>2,4>2,5>7=", answer="x5<27?", difficulty=6)
 
 
@@ -31,9 +32,9 @@ def rollout(text: str, reason: FinishReason = "stop") -> Rollout:
     ],
 )
 def test_share_by_hand_beside_all_or_nothing(text: str, share: float, every: float) -> None:
-    assert share_of_tests(TASK, rollout(text)) == share
-    assert REWARDS["answer"](TASK, rollout(text)) == every
-    assert REWARDS["solution"](TASK, rollout(text)) == float(every and text != "x6<27?")
+    assert REWARDS["share_of_tests"].score(TASK, rollout(text)) == share
+    assert answer(TASK, rollout(text)) == every
+    assert REWARDS["exact"].score(TASK, rollout(text)) == float(every and text != "x6<27?")
 
 
 def test_a_truncated_program_scores_nothing() -> None:

@@ -22,7 +22,7 @@ from rl.tasks.tiny_programs import (
 from rl.tasks.world import is_heldout
 from rl.types import Problem
 
-TASK = TinyPrograms(largest=9, kinds=(1, 2, 3, 4, 5, 6))
+TASK = TinyPrograms(modulus=10, digits=(1, 2, 3, 4, 5, 6))
 
 
 def problem(kind: int, prompt: str) -> Problem:
@@ -231,7 +231,7 @@ def test_seeds_decide() -> None:
 
 
 def test_kinds_are_uniform_and_only_those_asked_for() -> None:
-    task = TinyPrograms(largest=3, kinds=(6, 2))
+    task = TinyPrograms(modulus=4, digits=(6, 2))
     assert task.difficulties == (2, 6)
     counts = Counter(p.difficulty for p in task.train_problems(1000, seed=5))
     assert set(counts) == {2, 6}
@@ -244,12 +244,14 @@ def test_the_alphabet() -> None:
 
 
 def test_bad_settings_are_one_clear_error() -> None:
-    for largest in (0, 10):
-        with pytest.raises(UserError, match=f"task.largest: expected 1 to 9, got {largest}"):
-            TinyPrograms(largest=largest, kinds=(1,))
-    with pytest.raises(UserError, match=r"task.kinds: expected some of 1, 2, 3, 4, 5, 6, got 7"):
-        TinyPrograms(largest=9, kinds=(7,))
+    for modulus in (1, 11):
+        with pytest.raises(UserError, match=f"task.modulus: expected 2 to 10, got {modulus}"):
+            TinyPrograms(modulus=modulus, digits=(1,))
+    with pytest.raises(
+        UserError, match=r"task.digits: expected some of the kinds 1, 2, 3, 4, 5, 6 of .*, got 7"
+    ):
+        TinyPrograms(modulus=10, digits=(7,))
     with pytest.raises(UserError, match="got none"):
-        TinyPrograms(largest=9, kinds=())
-    with pytest.raises(UserError, match=r"held-out prompts of kind 1 .* raise task.largest"):
-        TinyPrograms(largest=1, kinds=(1,)).heldout_problems(4, seed=0)
+        TinyPrograms(modulus=10, digits=())
+    with pytest.raises(UserError, match=r"held-out prompts of kind 1 .* raise task.modulus"):
+        TinyPrograms(modulus=2, digits=(1,)).heldout_problems(4, seed=0)
