@@ -13,7 +13,7 @@ from rl.models import Tokenizer, new_decoder
 from rl.rewards import REWARDS
 from rl.rollout import Request
 from rl.tasks import TASKS, Sorting
-from rl.trainers.evaluation import evaluate
+from rl.trainers.evaluation import evaluate, program_ends
 from rl.trainers.policy import train_policy
 from rl.trainers.scoring import make_scorer
 from rl.types import Completion, Problem
@@ -31,6 +31,12 @@ POEM: dict[str, Any] = {
     "task": {"name": "poem", "modulus": 3, "digits": [3]},
     "base.digits": [3],
     "base.text": {"solved": {"3": 0.5}, "filler": 0.3},
+}
+PROGRAMS: dict[str, Any] = {
+    "task": {"name": "tiny_programs", "modulus": 4, "digits": [3, 6]},
+    "base.digits": [3, 6],
+    "base.text": {"solved": {"3": 0.5, "6": 0.5}, "filler": 0.0},
+    "reward": {"name": "share_of_tests", "scale": 1.0, "kl": 0.0, "programs": "interpreter"},
 }
 
 
@@ -129,8 +135,9 @@ def test_difficulties_count_alike(tmp_path: Path) -> None:
         {**SORTING, "reward.name": "position"},
         {**POEM, "reward.name": "lines"},
         NOT_OFFENSIVE,
+        PROGRAMS,
     ],
-    ids=["sorting", "poem", "not_offensive"],
+    ids=["sorting", "poem", "not_offensive", "tiny_programs"],
 )
 def test_a_run_in_each_world(changes: dict[str, Any], tmp_path: Path) -> None:
     config = run_config({**changes, "rollout.max_new_tokens": 6})
@@ -142,5 +149,19 @@ def test_a_run_in_each_world(changes: dict[str, Any], tmp_path: Path) -> None:
     for record in read_lines(tmp_path / "run/metrics.jsonl"):
         values |= record["values"]
     assert ("eval/hacked_by_duplicates" in values) == (config.task.name == "sorting")
+    assert ("eval/ended_wrong" in values) == (config.task.name == "tiny_programs")
     assert 0 <= values["eval/accuracy"] <= 1
     assert "train/loss" in values
+    for sample in read_lines(tmp_path / "run/samples.jsonl"):
+        assert ("program_end" in sample) == (config.task.name == "tiny_programs")
+
+
+def test_ends_of_programs_in_kinds() -> None:
+    ends = ["passed", "wrong", "steps", "time", "zero", "syntax", "truncated", "wrong"]
+    texts = ["x", "7", "9[9[]]", "x[9[]]", "10%", "[", "77", "x7+"]
+    assert program_ends(ends, texts) == {
+        "eval/ended_wrong": 2 / 8,
+        "eval/ended_bound": 2 / 8,
+        "eval/ended_fault": 2 / 8,
+        "eval/ignores_input": 4 / 8,  # 77 was cut off
+    }

@@ -57,8 +57,10 @@ class TinyPrograms(World):
         if not 2 <= self.modulus <= 10:
             raise UserError(f"task.modulus: expected 2 to 10, got {self.modulus}")
         if not self.digits or not set(self.digits) <= set(KINDS):
-            raise UserError(f"task.digits: expected some of the kinds {', '.join(map(str, KINDS))} "
-                            f"of tiny programs, got {', '.join(map(str, self.digits)) or 'none'}")  # fmt: skip
+            raise UserError(
+                f"task.digits: expected some of the kinds {', '.join(map(str, KINDS))} of tiny "
+                f"programs, got {', '.join(map(str, self.digits)) or 'none'}"
+            )
 
     @property
     def alphabet(self) -> str:

@@ -46,6 +46,8 @@ def policies(files: Any) -> Any:
         ("poem", "position", False),
         ("not_offensive", "exact", True),
         ("not_offensive", "lines", False),
+        ("not_offensive", "share_of_tests", False),
+        ("tiny_programs", "position", False),
     ],
 )
 def test_a_reward_fits_its_world(policies: Any, task: str, reward: str, fits: bool) -> None:
@@ -67,6 +69,21 @@ def test_a_classifier_says_how_it_is_trained(policies: Any) -> None:
     assert stated.model_dump(mode="json") == CLASSIFIER
     policies.put("run.reward.name", "exact")
     assert STATED in policies.fault()
+
+
+def test_tiny_programs_say_what_runs_them(policies: Any) -> None:
+    told = "reward.programs: expected with task.name tiny_programs, and only with it"
+    policies.put("run.task.name", "tiny_programs")
+    for reward in ("exact", "share_of_tests"):
+        policies.put("run.reward.name", reward)
+        policies.config["run"]["reward"].pop("programs", None)
+        assert told in policies.fault()
+        for way in ("interpreter", "python"):
+            policies.put("run.reward.programs", way)
+            assert policies.load().decoder("none").reward.programs == way
+    policies.put("run.task.name", "sorting")
+    policies.put("run.reward.name", "exact")
+    assert told in policies.fault()
 
 
 @pytest.mark.parametrize(

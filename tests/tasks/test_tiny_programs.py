@@ -12,6 +12,7 @@ from rl.tasks.tiny_programs import (
     BOUNDS,
     INPUTS,
     KINDS,
+    Judgement,
     TinyPrograms,
     best_constant,
     ends,
@@ -255,3 +256,16 @@ def test_bad_settings_are_one_clear_error() -> None:
         TinyPrograms(modulus=10, digits=())
     with pytest.raises(UserError, match=r"held-out prompts of kind 1 .* raise task.modulus"):
         TinyPrograms(modulus=2, digits=(1,)).heldout_problems(4, seed=0)
+
+
+def test_the_answer_is_the_program_of_the_prompt() -> None:
+    for p in TASK.train_problems(100, seed=6):
+        assert TASK.answer(p.prompt[:-1]) == p.answer
+
+
+def test_a_judgement_tells_the_first_fault_and_counts_the_rest() -> None:
+    line = problem(1, "3x+4=")
+    assert TASK.judge(line, "3x*4+", INPUTS) == Judgement("passed", 10, 10)
+    assert TASK.judge(line, "x4+", INPUTS) == Judgement("wrong", 1, 10)
+    assert TASK.judge(line, "3x*4+x1-[;]", INPUTS) == Judgement("stack", 2, 10)
+    assert TASK.judge(line, "x4+", (0,)) == Judgement("passed", 1, 1)
