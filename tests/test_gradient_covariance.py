@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from rl.artifacts import RunWriter, read_lines
 from rl.config import GradientCovarianceConfig, program_config
 from rl.errors import UserError
+from rl.mdp_views import token_gradient
+from rl.studies import gradient_covariance
 from rl.studies.gradient_covariance import measure_gradient_covariance
 
 torch.set_num_threads(1)  # another number of threads sums in another order
@@ -83,6 +86,7 @@ def test_sampled_and_exact_numbers_agree(tmp_path: Path, name: str, bias: float)
     for level in ("0.4", "0.9"):
         assert found["entropy"][level] == pytest.approx(float(level), rel=1e-9)
         assert found["bias"][level] == pytest.approx(bias, abs=1e-12)
+        assert found["views_gap"][level] < 1e-12
         assert found["over_exact"][level] == pytest.approx(1.0, abs=0.2)
         assert found["recovered"][level] == pytest.approx(1 - bias, abs=0.12)
         assert found["over_optimal"][level] >= 1 - 1e-12
@@ -110,6 +114,27 @@ def test_where_the_likeliest_response_is_right_no_baseline_beats_the_value(tmp_p
     assert none["success"]["0.15"] > 0.8
     assert value["trace_exact"]["0.15"] > 2 * none["trace_exact"]["0.15"]
     assert value["trace"]["0.15"] > 2 * none["trace"]["0.15"]
+
+
+def test_the_gap_between_the_views_is_relative_to_the_gradient(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token-level view that leaves out its last place misses exactly that place's part of g."""
+    kept: list[float] = []
+
+    def without_last(
+        logits: list[Tensor], reward: Tensor, *, user: tuple[int, ...]
+    ) -> list[Tensor]:
+        places = token_gradient(logits, reward, user=user)
+        kept.append(float(sum(g.square().sum() for g in places)))
+        kept.append(float(places[-1].square().sum()))
+        return [*places[:-1], torch.zeros_like(places[-1])]
+
+    monkeypatch.setattr(gradient_covariance, "token_gradient", without_last)
+    found, *_ = measured(tmp_path, {"world.entropies": [0.9], "steps": 1})
+    missed = (sum(kept[1::2]) / sum(kept[0::2])) ** 0.5
+    assert 0.3 < missed < 1
+    assert found["views_gap"]["0.9"] == pytest.approx(missed, rel=1e-12)
 
 
 def test_the_seed_alone_fixes_the_numbers(tmp_path: Path) -> None:

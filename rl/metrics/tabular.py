@@ -40,6 +40,12 @@ TABULAR: dict[str, Metric] = {
         "entropy",
         exact=True,
     ),
+    "covariance/views_gap": Metric(
+        "gradient_covariance",
+        "|g as a token-level decision process - g| / |g|, by enumeration of prefixes",
+        "entropy",
+        exact=True,
+    ),
     "covariance/recovered": Metric(
         "gradient_covariance", "<sampled mean, g> / |g|^2; 1 without bias along g", "entropy"
     ),

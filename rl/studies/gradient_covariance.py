@@ -5,7 +5,8 @@ with 0/1 rewards. Its exact gradient g of the mean success rate comes from listi
 One estimate is what a training step would take: a group of G responses to every prompt, advantages
 by rl.advantages, and g_hat = (1/P) sum_p (1/G) sum_i A_pi grad log pi(y_pi). Many estimates give
 its mean and the trace of its covariance; rl.tabular.moments gives that trace exactly, and listing
-how many responses of a group are right gives the bias of the very code that trains.
+how many responses of a group are right gives the bias of the very code that trains. The listing
+takes a response for one action; rl.mdp_views takes its tokens for actions, and both have one g.
 """
 
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from rl.advantages import advantages
 from rl.artifacts import RunWriter
 from rl.config import GradientCovarianceConfig
 from rl.exact import expected_weight
+from rl.mdp_views import token_gradient
 from rl.seeding import derive, uniforms
 from rl.tabular.build import random_tree
 from rl.tabular.exact import (
@@ -39,6 +41,7 @@ class _Model:
     reward_PN: Tensor
     score_PND: Tensor
     gradient_PD: Tensor  # of each prompt's own success rate
+    token_gradient_PD: Tensor  # the same, by states and actions that are prefixes and tokens
     moments: Moments
     entropy: float
 
@@ -91,6 +94,8 @@ def _measure(config: GradientCovarianceConfig, model: _Model, seed: int) -> dict
     mean_D = (_weights(model, name, offset_P, size)[:, None] * model.gradient_PD).flatten()
     bias_D = mean_D / prompts - gradient_D
 
+    token_D = model.token_gradient_PD.flatten() / prompts
+
     estimate_ED = _estimates(config, model, offset_P, seed)
     measured = float(estimate_ED.var(dim=0).sum())
     basis_DK = directions(gradient_D, count=config.directions, seed=derive("directions", seed))
@@ -107,6 +112,7 @@ def _measure(config: GradientCovarianceConfig, model: _Model, seed: int) -> dict
         "rescaled_exact": trace / unbiased,
         "over_optimal": trace / unbiased / least,
         "bias": float(bias_D.norm() / gradient_D.norm()),
+        "views_gap": float((token_D - gradient_D).norm() / gradient_D.norm()),
         "recovered": float(estimate_ED.mean(dim=0) @ gradient_D / gradient_D.square().sum()),
         "t_squared": test.t_squared,
         "f": test.f,
@@ -138,9 +144,27 @@ def _model(config: GradientCovarianceConfig, entropy: float, seed: int) -> _Mode
         listing.reward_PN,
         score_PND,
         gradient_PD,
+        torch.stack(
+            [
+                _token_gradient(logit_KV[p * own : (p + 1) * own], listing.reward_PN[p])
+                for p in range(tree.prompts)
+            ]
+        ),
         moments(probability_PN, listing.reward_PN, squared_scores(listing, logp_KV), gradient_PD),
         float(entropies(tree, logp_KV).mean()) / tree.length,
     )
+
+
+def _token_gradient(logit_CV: Tensor, reward_N: Tensor) -> Tensor:
+    """d E[R] / d logits [D] of one prompt's contexts, which are numbered as in a heap: the prefixes
+    of one place stand together, in the order of their digits."""
+    vocabulary = logit_CV.shape[1]
+    levels, first = list[Tensor](), 0
+    while first < len(logit_CV):
+        prefixes = vocabulary ** len(levels)
+        levels.append(logit_CV[first : first + prefixes])
+        first += prefixes
+    return torch.cat([g_XV.flatten() for g_XV in token_gradient(levels, reward_N, user=())])
 
 
 def _learned_values(model: _Model, samples: int, seed: int) -> Tensor:
