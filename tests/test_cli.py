@@ -9,7 +9,7 @@ import pytest
 
 from analysis import claims
 from rl.cli import main
-from rl.config import load_experiment
+from rl.config import ProgramConfig, load_experiment
 from tests.tiny import write_experiment
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -114,23 +114,31 @@ def test_smoke_profile_ends_with_verdicts(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """One seed of one arm a program, trained for real; what is left out is incomplete."""
+    """One arm of each program and world, trained for real; what is left out is incomplete."""
     (tmp_path / "experiments").symlink_to(ROOT / "experiments")
     experiment = load_experiment(ROOT / "experiments" / name, "smoke")
-    first = {config.program: arm for arm, config in reversed(experiment.arms.items())}
-    seed = str(experiment.seeds[0])
-    options = ["--profile", "smoke", "--arms", ",".join(first.values()), "--seeds", seed]
+    first = {_world(config): arm for arm, config in reversed(experiment.arms.items())}
+    seeds = {experiment.seeds_of(arm)[0] for arm in first.values()}
+    specs = experiment.select(list(first.values()), sorted(seeds))
+    options = ["--profile", "smoke", "--arms", ",".join(first.values())]
+    options += ["--seeds", ",".join(map(str, sorted(seeds)))]
     done = command(tmp_path, name[:2], *options, "--jobs", "1")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
-    for arm in first.values():
-        assert f"{arm} seed {seed}: " in done.stdout
+    for spec in specs:
+        assert f"{spec.arm} seed {spec.seed}: " in done.stdout
 
     monkeypatch.chdir(tmp_path)
     assert claims.main(["show", name[:2], "--profile", "smoke"]) == 0
     shown = capsys.readouterr().out
-    planned = len(experiment.arms) * len(experiment.seeds)
-    assert f"{name}, smoke: {len(first)} of {planned} runs" in shown
+    planned = sum(len(experiment.seeds_of(arm)) for arm in experiment.arms)
+    assert f"{name}, smoke: {len(specs)} of {planned} runs" in shown
     assert "incomplete" in shown
     for claim in experiment.claims.claims:
         assert claim.text.split()[0] in shown
+
+
+def _world(config: ProgramConfig) -> tuple[str, str]:
+    """What distinguishes an arm's code from another's: its program, and its world's name."""
+    world = getattr(config, "task", None) or getattr(config, "world", None)
+    return config.program, getattr(world, "name", "")
