@@ -267,5 +267,5 @@ def test_a_judgement_tells_the_first_fault_and_counts_the_rest() -> None:
     line = problem(1, "3x+4=")
     assert TASK.judge(line, "3x*4+", INPUTS) == Judgement("passed", 10, 10)
     assert TASK.judge(line, "x4+", INPUTS) == Judgement("wrong", 1, 10)
-    assert TASK.judge(line, "3x*4+x1-[;]", INPUTS) == Judgement("stack", 2, 10)
+    assert TASK.judge(line, "3x*4+x[;]", (0, 2, 1)) == Judgement("stack", 1, 3)
     assert TASK.judge(line, "x4+", (0,)) == Judgement("passed", 1, 1)
