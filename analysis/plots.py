@@ -132,9 +132,11 @@ def _grid(panels: int, columns: int, width: float, height: float) -> tuple[Figur
     return figure, flat[:panels]
 
 
-def learning_curves(bands: pd.DataFrame, arms: Sequence[str], reference: str, y: str) -> Figure:
+def learning_curves(
+    bands: pd.DataFrame, arms: Sequence[str], reference: str, y: str, *, columns: int = 4
+) -> Figure:
     """One panel an arm, the reference arm in grey behind it; mean and 95% band over seeds."""
-    figure, panels = _grid(len(arms), 4, 10, 2.1)
+    figure, panels = _grid(len(arms), columns, 10, 2.1)
     grey = bands[bands["arm"] == reference].sort_values("step")
     for axes, arm in zip(panels, arms, strict=True):
         if arm != reference:
@@ -161,14 +163,19 @@ def level_panels(bands: pd.DataFrame, arms: Sequence[str], level: str, y: str) -
     handles = [
         Line2D([], [], color=PALETTE[i], ls=DASHES[i], label=arm) for i, arm in enumerate(arms)
     ]
-    _key(figure, handles)
+    name_above(figure, handles)
     figure.supxlabel("optimiser step")
     figure.supylabel(y)
     return figure
 
 
 def metric_panels(
-    panels: Mapping[str, pd.DataFrame], arms: Sequence[str], y: Mapping[str, str]
+    panels: Mapping[str, pd.DataFrame],
+    arms: Sequence[str],
+    y: Mapping[str, str],
+    *,
+    x: str = "optimiser step",
+    columns: int = 2,
 ) -> Figure:
     """One panel a metric, each with its own axis, one line an arm; mean and 95% band over seeds.
 
@@ -176,8 +183,9 @@ def metric_panels(
         panels: title -> bands over steps.
         arms: a line each, the same in every panel.
         y: label of each panel's vertical axis.
+        x: label of the horizontal ones.
+        columns: panels side by side.
     """
-    columns = 2
     lines = math.ceil(len(panels) / columns)
     figure = Figure(figsize=(10, 3.0 * lines), layout="constrained")
     grid = list(figure.subplots(lines, columns, squeeze=False).flat)
@@ -186,15 +194,15 @@ def metric_panels(
     for axes, (title, bands) in zip(grid, panels.items(), strict=False):
         for i, arm in enumerate(arms):
             _band(axes, bands[bands["arm"] == arm], i)
-        axes.set(title=title, xlabel="optimiser step", ylabel=y[title])
+        axes.set(title=title, xlabel=x, ylabel=y[title])
     handles = [
         Line2D([], [], color=PALETTE[i], ls=DASHES[i], label=arm) for i, arm in enumerate(arms)
     ]
-    _key(figure, handles)
+    name_above(figure, handles)
     return figure
 
 
-def _key(figure: Figure, handles: Sequence[Line2D]) -> None:
+def name_above(figure: Figure, handles: Sequence[Line2D]) -> None:
     """Names in their colours above the panels, where panels repeat the same lines."""
     figure.legend(
         handles=handles,
@@ -210,6 +218,7 @@ def curves(
     y: Mapping[str, str],
     guides: Mapping[str, Sequence[float]],
     *,
+    x: str = "optimiser step",
     log: bool = False,
 ) -> Figure:
     """Panels side by side, lines named where they end; mean and 95% band over seeds.
@@ -218,6 +227,7 @@ def curves(
         panels: title -> line's name -> its bands over steps. A line alone goes by the title.
         y: label of each panel's vertical axis.
         guides: for each panel, values with a meaning of their own, as dotted lines.
+        x: label of the horizontal axes.
         log: logarithmic vertical axes.
     """
     figure = Figure(figsize=(10, 3.4), layout="constrained")
@@ -231,7 +241,7 @@ def curves(
             _band(axes, rows, i)
             last = rows.sort_values("step").iloc[-1]
             ends.append((name, float(last["step"]), float(last["mean"]), PALETTE[i]))
-        axes.set(title=title, xlabel="optimiser step", ylabel=y[title])
+        axes.set(title=title, xlabel=x, ylabel=y[title])
         if log:
             axes.set_yscale("log")
             axes.yaxis.set_major_formatter("{x:g}")
@@ -259,7 +269,7 @@ def weight_curves(
         for i, (curve, points) in enumerate(lines.values()):
             axes.plot(curve["p"], curve["weight"], color=PALETTE[i], lw=1.5)
             axes.plot(points["p"], points["exact"], "_", color="black", ms=9, mew=1.2, zorder=3)
-            _points(axes, points["p"], points, i)
+            points_at(axes, points["p"], points, i)
         axes.set(title=title, xlabel="success rate p of the prompt (share)", xlim=(0, 1))
         axes.tick_params(labelleft=True)
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
@@ -268,12 +278,12 @@ def weight_curves(
         for i, name in enumerate(names)
     ]
     dash = Line2D([], [], color="black", marker="_", ms=9, ls="", label="exact, own problems")
-    _key(figure, [*handles, dash])
+    name_above(figure, [*handles, dash])
     figure.supylabel(y)
     return figure
 
 
-def _points(axes: Axes, x: "pd.Series[float]", rows: pd.DataFrame, i: int) -> None:
+def points_at(axes: Axes, x: "pd.Series[float]", rows: pd.DataFrame, i: int) -> None:
     known = rows[["low", "high"]].fillna({"low": rows["mean"], "high": rows["mean"]})
     errors = np.abs(np.stack([rows["mean"] - known["low"], known["high"] - rows["mean"]]))
     axes.errorbar(
@@ -288,7 +298,7 @@ def level_differences(panels: Mapping[str, pd.DataFrame], level: str, y: str) ->
         figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels.items(), strict=True
     ):
         axes.axhline(0, color=GREY, lw=1.0, ls=":")
-        _points(axes, rows["level"], rows, 1)
+        points_at(axes, rows["level"], rows, 1)
         axes.set(title=title, xlabel=level)
         axes.set_xticks(sorted(rows["level"]))
         axes.tick_params(labelleft=True)

@@ -1,0 +1,165 @@
+"""Figures that set arms beside each other: bars with intervals, levels, a run beside its source.
+
+As in analysis.plots, every function returns a matplotlib Figure built from tidy frames.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis.plots import DASHES, GREY, MARKERS, PALETTE, name_above
+from analysis.plots_worlds import label, panel_grid
+
+
+def arm_bars(
+    panels: Mapping[str, pd.DataFrame],
+    arms: Sequence[str],
+    x: str,
+    *,
+    log: bool = False,
+    guides: Sequence[float] = (),
+    exact: Mapping[str, pd.DataFrame] | None = None,
+) -> Figure:
+    """Means with 95% intervals over seeds, one row an arm and one panel a title.
+
+    Args:
+        panels: title -> `bands`: columns arm, mean, low, high. An arm may be absent from a panel.
+        arms: from top to bottom.
+        x: label of the shared axis.
+        log: logarithmic axis.
+        guides: values with a meaning of their own, as dotted lines.
+        exact: for the same titles, what is known without sampling, as black dashes.
+    """
+    columns = min(4, len(panels))
+    lines = math.ceil(len(panels) / columns)
+    figure = Figure(figsize=(10, 0.7 + lines * (0.6 + 0.26 * len(arms))), layout="constrained")
+    for axes, (title, rows) in zip(
+        panel_grid(figure, len(panels), columns, left=False), panels.items(), strict=True
+    ):
+        for guide in guides:
+            axes.axvline(guide, color=GREY, lw=1.0, ls=":")
+        for place, arm in enumerate(arms):
+            for own in rows[rows["arm"] == arm].itertuples():
+                ends = [own.low, own.high] if not math.isnan(own.low) else [own.mean, own.mean]
+                axes.plot(ends, [place, place], "-", color=PALETTE[0], lw=2.2, alpha=0.6)
+                axes.plot([own.mean], [place], MARKERS[0], color=PALETTE[0], ms=5)
+            if exact is not None:
+                known = exact[title].loc[exact[title]["arm"] == arm, "mean"]
+                axes.plot(known, [place] * len(known), "|", color="black", ms=13, mew=1.4)
+        axes.set(title=title, ylim=(len(arms) - 0.5, -0.5))
+        axes.set_yticks(range(len(arms)), arms)
+        axes.margins(x=0.08)
+        if log:
+            axes.set_xscale("log")
+            axes.xaxis.set_major_formatter("{x:g}")
+    label(figure, x)
+    return figure
+
+
+def shared_lines(
+    panels: Mapping[str, Mapping[str, pd.DataFrame]],
+    column: Literal["step", "level"],
+    x: str,
+    y: str,
+    *,
+    guides: Sequence[float] = (),
+) -> Figure:
+    """Lines over steps or levels in panels that share their axes; mean and 95% band over seeds.
+
+    Args:
+        panels: title -> line's name -> `bands`. A name has one colour in all panels.
+        column: what the horizontal axis is; levels are few and get markers.
+        x, y: labels of the axes.
+        guides: values with a meaning of their own, as dotted lines.
+    """
+    columns = min(4, len(panels))
+    lines = math.ceil(len(panels) / columns)
+    figure = Figure(figsize=(10, 0.6 + (3.0 if lines == 1 else 2.4) * lines), layout="constrained")
+    names = list(dict.fromkeys(name for named in panels.values() for name in named))
+    marks = MARKERS if column == "level" else [""] * len(MARKERS)
+    for axes, (title, named) in zip(
+        panel_grid(figure, len(panels), columns), panels.items(), strict=True
+    ):
+        for guide in guides:
+            axes.axhline(guide, color=GREY, lw=1.0, ls=":")
+        for name, rows in named.items():
+            i, own = names.index(name), rows.sort_values(column)
+            colour = PALETTE[i]
+            axes.fill_between(own[column], own["low"], own["high"], color=colour, alpha=0.2, lw=0)
+            axes.plot(own[column], own["mean"], color=colour, ls=DASHES[i], marker=marks[i], ms=4)
+        axes.set_title(title)
+    name_above(
+        figure,
+        [
+            Line2D([], [], color=PALETTE[i], marker=marks[i], ls=DASHES[i], ms=4, label=name)
+            for i, name in enumerate(names)
+        ],
+    )
+    label(figure, x, y)
+    return figure
+
+
+def printed_curves(
+    panels: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]], x: str, y: str
+) -> Figure:
+    """One run a panel as a line, and the numbers that its source prints as rings.
+
+    Args:
+        panels: title -> (run, printed), each with columns step, value.
+        x, y: labels of the axes.
+    """
+    figure = Figure(figsize=(10, 3.2), layout="constrained")
+    for axes, (title, (run, printed)) in zip(
+        panel_grid(figure, len(panels), len(panels)), panels.items(), strict=True
+    ):
+        axes.plot(run["step"], run["value"], color=PALETTE[0], lw=1.4)
+        axes.plot(
+            printed["step"], printed["value"], "o", mfc="none", mec=PALETTE[1], ms=10, mew=1.8
+        )
+        axes.set_title(title)
+    handles = [
+        Line2D([], [], color=PALETTE[0], label="this run"),
+        Line2D([], [], marker="o", mfc="none", mec=PALETTE[1], ls="", ms=9, label="as printed"),
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=2, frameon=False)
+    label(figure, x, y)
+    return figure
+
+
+def one_against_other(panels: Mapping[str, Mapping[str, pd.DataFrame]], x: str, y: str) -> Figure:
+    """Two quantities against each other over training: a line an arm, of means over seeds.
+
+    A dot is an evaluation, a large one the last, with 95% intervals over seeds of both. On the
+    dotted diagonal both are equal.
+
+    Args:
+        panels: title -> arm -> frame with columns step, mean, low, high of x and, as mean_y, low_y
+            and high_y, of y.
+        x, y: labels of the axes.
+    """
+    figure = Figure(figsize=(10, 3.8), layout="constrained")
+    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
+    for axes, (title, lines) in zip(
+        panel_grid(figure, len(panels), len(panels)), panels.items(), strict=True
+    ):
+        axes.axline((0, 0), slope=1, color=GREY, lw=1.0, ls=":")
+        for name, rows in lines.items():
+            colour, own = PALETTE[names.index(name)], rows.sort_values("step")
+            axes.plot(own["mean"], own["mean_y"], ".-", color=colour, lw=1.2, ms=4)
+            end = own.iloc[-1]
+            mark = MARKERS[names.index(name)]
+            axes.plot(end["mean"], end["mean_y"], mark, color=colour, ms=8, mec="white")
+            axes.plot([end["low"], end["high"]], [end["mean_y"]] * 2, color=colour, lw=1)
+            axes.plot([end["mean"]] * 2, [end["low_y"], end["high_y"]], color=colour, lw=1)
+        axes.set_title(title)
+    handles = [
+        Line2D([], [], color=PALETTE[i], marker=MARKERS[i], ms=6, label=name)
+        for i, name in enumerate(names)
+    ]
+    name_above(figure, handles)
+    label(figure, x, y)
+    return figure
