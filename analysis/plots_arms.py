@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.plots import DASHES, GREY, MARKERS, PALETTE, name_above
-from analysis.plots_worlds import label, panel_grid
+from analysis.plots_worlds import label, line_names, panel_grid
 
 
 def arm_bars(
@@ -79,7 +79,7 @@ def shared_lines(
     columns = min(4, len(panels))
     lines = math.ceil(len(panels) / columns)
     figure = Figure(figsize=(10, 0.6 + (3.0 if lines == 1 else 2.4) * lines), layout="constrained")
-    names = list(dict.fromkeys(name for named in panels.values() for name in named))
+    names = line_names(panels)
     marks = MARKERS if column == "level" else [""] * len(MARKERS)
     for axes, (title, named) in zip(
         panel_grid(figure, len(panels), columns), panels.items(), strict=True
@@ -142,7 +142,7 @@ def one_against_other(panels: Mapping[str, Mapping[str, pd.DataFrame]], x: str, 
         x, y: labels of the axes.
     """
     figure = Figure(figsize=(10, 3.8), layout="constrained")
-    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
+    names = line_names(panels)
     for axes, (title, lines) in zip(
         panel_grid(figure, len(panels), len(panels)), panels.items(), strict=True
     ):

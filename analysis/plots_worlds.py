@@ -71,6 +71,21 @@ def panel_grid(figure: Figure, panels: int, columns: int, *, left: bool = True) 
     return grid[:panels]
 
 
+def line_names(panels: Mapping[str, Mapping[str, object]]) -> list[str]:
+    """The lines of all panels, each once: its place is its colour.
+
+    Raises:
+        ValueError: more than there are colours that can be told apart.
+    """
+    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
+    if len(names) > len(PALETTE):
+        raise ValueError(
+            f"expected at most {len(PALETTE)} lines of one figure, got {len(names)}: "
+            f"{', '.join(names)}; draw a panel an arm or put the arms on an axis (arm_bars)"
+        )
+    return names
+
+
 def label(figure: Figure, x: str, y: str = "") -> None:
     """Name the axes that all panels share, in the size of a panel's own."""
     figure.supxlabel(x, fontsize="medium")
@@ -154,7 +169,7 @@ def time_to(panels: Mapping[str, Mapping[str, pd.DataFrame]], x: str, y: str) ->
         x, y: labels of the axes.
     """
     figure = Figure(figsize=(10, 3.6), layout="constrained")
-    names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
+    names = line_names(panels)
     for axes, (title, lines) in zip(
         panel_grid(figure, len(panels), len(panels)), panels.items(), strict=True
     ):

@@ -129,8 +129,8 @@ def published(number: int, found: Evidence, metric: str) -> pd.DataFrame:
     return pd.DataFrame(out, columns=["arm", "step", "value"])
 
 
-def races(number: int, found: Evidence, prefix: str) -> dict[str, dict[str, pd.DataFrame]]:
-    """When each run came to the event of the log-rank claims, for the arms with this prefix.
+def races(number: int, found: Evidence, arms: Sequence[str]) -> dict[str, dict[str, pd.DataFrame]]:
+    """When each run of these arms came to the event of the log-rank claims about them.
 
     Claims that share event and clock share a race, so that an arm is in it once.
 
@@ -139,19 +139,19 @@ def races(number: int, found: Evidence, prefix: str) -> dict[str, dict[str, pd.D
         the run ended without.
 
     Raises:
-        UserError: no log-rank claim is about such an arm.
+        UserError: no log-rank claim is about one of them.
     """
     events: dict[str, tuple[LogRank, set[str]]] = {}
     for claim in claims(number, found):
         if not isinstance(claim, LogRank):
             continue
-        named = {arm for arm in claim.arms() if arm.startswith(prefix)}
+        named = set(claim.arms()) & set(arms)
         sign = ">=" if claim.event == "at_least" else "<="
         words = f"{claim.measure.metric} {sign} {claim.reaches:g}"
         if named:
             events.setdefault(words, (claim, set()))[1].update(named)
     if not events:
-        raise UserError(f"no log-rank claim about an arm {prefix}...")
+        raise UserError(f"no log-rank claim about {', '.join(arms) or 'no arm'}")
     return {
         words: {
             arm: _times(event_times(found, claim, arm))

@@ -172,7 +172,7 @@ def test_notebook_03_executes(
 
 
 @pytest.mark.notebook
-@pytest.mark.parametrize(("number", "pictures"), [(1, 0), (2, 0), (4, 4), (5, 0)])
+@pytest.mark.parametrize(("number", "pictures"), [(1, 13), (2, 7), (4, 4), (5, 9)])
 def test_a_notebook_draws_the_committed_figures(
     number: int,
     pictures: int,
@@ -199,12 +199,12 @@ def test_a_notebook_draws_the_committed_figures(
 def test_without_evidence_a_notebook_is_skipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    names = sorted(path.name for path in load.ROOT.joinpath("experiments").glob("[0-9][0-9]-*"))
-    for name in names:
-        (tmp_path / name).mkdir()
+    numbers = [path.stem[4:] for path in sorted(figures.NOTEBOOKS.glob("exp_*.ipynb"))]
+    for number in numbers:
+        (tmp_path / f"{number}-name").mkdir()
     monkeypatch.setenv("RL_EVIDENCE", str(tmp_path))
     assert figures.main(["--output", str(tmp_path)]) == 0
-    told = (f"exp_{n[:2]}.ipynb: skipped, no committed evidence yet\n" for n in names)
+    told = (f"exp_{n}.ipynb: skipped, no committed evidence yet\n" for n in numbers)
     assert capsys.readouterr() == ("".join(told), "")
     assert not list(tmp_path.glob("*.ipynb"))
 

@@ -94,16 +94,16 @@ def test_races_of_claims_that_share_an_event(monkeypatch: pytest.MonkeyPatch) ->
     for arm, solved, episodes in (("a", 1.0, 30.0), ("b", 0.0, 40.0), ("c", 1.0, 20.0)):
         rows += [(arm, 0, 9, "episodes/solved", NAN, solved)]
         rows += [(arm, 0, 9, "episodes/to_solve", NAN, episodes)]
-    races = worlds.races(1, evidence(rows), "")
+    races = worlds.races(1, evidence(rows), ["c", "b", "a"])
     assert list(races) == ["episodes/solved >= 1", "episodes/solved >= 0.5"]
     assert list(races["episodes/solved >= 1"]) == ["a", "b", "c"]
     assert list(races["episodes/solved >= 0.5"]) == ["b", "c"]
     told = {arm: seeds.iloc[0].to_dict() for arm, seeds in races["episodes/solved >= 1"].items()}
     assert (told["a"]["time"], told["a"]["censored"]) == (30, False)
     assert (told["b"]["time"], told["b"]["censored"]) == (40, True)
-    assert list(worlds.races(1, evidence(rows), "c")["episodes/solved >= 1"]) == ["c"]
-    with pytest.raises(UserError, match="no log-rank claim about an arm pole"):
-        worlds.races(1, evidence(rows), "pole")
+    assert list(worlds.races(1, evidence(rows), ["c"])["episodes/solved >= 1"]) == ["c"]
+    with pytest.raises(UserError, match="no log-rank claim about pole"):
+        worlds.races(1, evidence(rows), ["pole"])
 
 
 # --- frames ---------------------------------------------------------------------------------------
@@ -369,6 +369,12 @@ def _drawn_ticks(figure: Figure) -> Iterator[tuple[Text, bool]]:
                 box = text.get_window_extent()
                 middle = (getattr(box, low) + getattr(box, high)) / 2
                 yield text, getattr(axes.bbox, low) - 1 <= middle <= getattr(axes.bbox, high) + 1
+
+
+def test_an_eighth_line_is_refused() -> None:
+    many = {f"arm {i}": SEEDS for i in range(8)}
+    with pytest.raises(ValueError, match="at most 7 lines of one figure, got 8"):
+        plots_worlds.time_to({"": many}, "x", "y")
 
 
 def test_pictures_are_the_same_bytes_every_time(
