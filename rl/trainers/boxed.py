@@ -41,7 +41,7 @@ def _judged(program: str, cases: tuple[tuple[int, int], ...], way: Way) -> Judge
         limits=LIMITS,
         way=way,
     )
-    reason = "wrong" if verdict.reason == "failed" else verdict.reason
+    reason: str = "wrong" if verdict.reason == "failed" else verdict.reason
     if reason == "raised":  # an exception is named for the bound or the fault that it stands for
         reason = verdict.detail or reason
     return Judgement(reason, verdict.passed, verdict.tests)
