@@ -8,11 +8,15 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from analysis.plots import DASHES, GREY, MARKERS, PALETTE, name_above
 from analysis.plots_worlds import label, line_names, panel_grid
+
+SHORT = 1.5  # decades
 
 
 def arm_bars(
@@ -54,10 +58,19 @@ def arm_bars(
         axes.set_yticks(range(len(arms)), arms)
         axes.margins(x=0.08)
         if log:
-            axes.set_xscale("log")
-            axes.xaxis.set_major_formatter("{x:g}")
+            _log_axis(axes)
     label(figure, x)
     return figure
+
+
+def _log_axis(axes: Axes) -> None:
+    """A logarithmic horizontal axis whose ticks are 1, 10, 100, or 1, 2, 5, 10 on a short one."""
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    short = math.log10(high / low) < SHORT
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if short else (1,)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def shared_lines(
