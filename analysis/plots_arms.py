@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -47,10 +48,11 @@ def arm_bars(
         for guide in guides:
             axes.axvline(guide, color=GREY, lw=1.0, ls=":")
         for place, arm in enumerate(arms):
-            for own in rows[rows["arm"] == arm].itertuples():
-                ends = [own.low, own.high] if not math.isnan(own.low) else [own.mean, own.mean]
+            own = rows.loc[rows["arm"] == arm, ["mean", "low", "high"]].to_numpy(dtype=np.float64)
+            for mean, low, high in own.tolist():
+                ends = [mean, mean] if math.isnan(low) else [low, high]
                 axes.plot(ends, [place, place], "-", color=PALETTE[0], lw=2.2, alpha=0.6)
-                axes.plot([own.mean], [place], MARKERS[0], color=PALETTE[0], ms=5)
+                axes.plot([mean], [place], MARKERS[0], color=PALETTE[0], ms=5)
             if exact is not None:
                 known = exact[title].loc[exact[title]["arm"] == arm, "mean"]
                 axes.plot(known, [place] * len(known), "|", color="black", ms=13, mew=1.4)

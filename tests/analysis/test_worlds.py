@@ -61,8 +61,8 @@ def test_crosses_stand_on_their_line() -> None:
     seeds = pd.DataFrame({"time": [1.0, 2.0], "censored": [False, True]})
     (axes,) = plots_worlds.time_to({"": {"a": seeds}}, "episodes", "share").axes
     line, crosses = axes.lines
-    assert line.get_xydata().tolist() == [[0, 1], [1, 0.5], [2, 0.5]]  # type: ignore[union-attr]
-    assert crosses.get_xydata().tolist() == [[2, 0.5]]  # type: ignore[union-attr]
+    assert line.get_xydata().tolist() == [[0, 1], [1, 0.5], [2, 0.5]]
+    assert crosses.get_xydata().tolist() == [[2, 0.5]]
 
 
 def log_rank(treatment: str, control: str, reaches: float) -> LogRank:
@@ -251,7 +251,7 @@ def test_the_end_has_no_arrows() -> None:
 def test_a_path_ends_where_its_last_step_is() -> None:
     rows = pd.DataFrame({"seed": 0, "step": [5, 0], "x": [0.9, 0.5], "y": [0.8, 0.4]})
     (axes,) = plots_worlds.paths({"a": rows}, "x", "y").axes
-    line, end, start = (part.get_xydata().tolist() for part in axes.lines)  # type: ignore[union-attr]
+    line, end, start = (part.get_xydata().tolist() for part in axes.lines)
     assert line == [[0.5, 0.4], [0.9, 0.8]]
     assert (start, end) == ([[0.5, 0.4]], [[0.9, 0.8]])
 
@@ -262,7 +262,7 @@ def test_points_have_their_intervals() -> None:
     rows = pd.DataFrame({"mean": [2.0, 5.0], "low": [1.0, NAN], "high": [4.0, NAN]})
     plots.points_at(axes, pd.Series([0.0, 1.0]), rows, 0)
     (container,) = axes.containers
-    (bars,) = container[2]  # type: ignore[index]
+    (bars,) = container[2]
     ends = [segment[:, 1].tolist() for segment in bars.get_segments()]
     assert ends == [[1, 4], [5, 5]]
 
@@ -273,7 +273,7 @@ def test_bars_stand_at_their_arm() -> None:
     )
     figure = plots_arms.arm_bars({"one": rows}, ["b", "a"], "x", exact={"one": rows})
     (axes,) = figure.axes
-    drawn = [part.get_xydata().tolist() for part in axes.lines]  # type: ignore[union-attr]
+    drawn = [part.get_xydata().tolist() for part in axes.lines]
     assert drawn[0] == [[2, 0], [2, 0]]  # one seed has no interval
     assert drawn[3] == [[0.5, 1], [3, 1]]
     assert drawn[4] == drawn[5] == [[1, 1]]
@@ -283,14 +283,14 @@ def test_bars_stand_at_their_arm() -> None:
 def test_printed_numbers_lie_where_they_are_printed() -> None:
     run = pd.DataFrame({"step": [0, 1], "value": [2.0, 3.0]})
     (axes,) = plots_arms.printed_curves({"a": (run, run[1:])}, "x", "y").axes
-    assert axes.lines[1].get_xydata().tolist() == [[1, 3]]  # type: ignore[union-attr]
+    assert axes.lines[1].get_xydata().tolist() == [[1, 3]]
 
 
 def test_the_reward_is_across_and_what_was_meant_is_up() -> None:
     rows = bands("step", 0.2, 0.9).assign(mean_y=[0.1, 0.3], low_y=0.0, high_y=0.5)
     (axes,) = plots_arms.one_against_other({"": {"a": rows}}, "x", "y").axes
-    assert axes.lines[1].get_xydata().tolist() == [[0.2, 0.1], [0.9, 0.3]]  # type: ignore[union-attr]
-    assert axes.lines[2].get_xydata().tolist() == [[0.9, 0.3]]  # type: ignore[union-attr]
+    assert axes.lines[1].get_xydata().tolist() == [[0.2, 0.1], [0.9, 0.3]]
+    assert axes.lines[2].get_xydata().tolist() == [[0.9, 0.3]]
 
 
 LONG = [f"covariance_of_arm_{i}" for i in range(9)]
