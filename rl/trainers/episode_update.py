@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from rl.advantages import RunningMean
 from rl.config.episodes import EpisodesConfig, NetworkConfig, ValueConfig
-from rl.config.run import OptimConfig
+from rl.config.run import EngineConfig, OptimConfig
 from rl.engine import Engine
 from rl.mdp import FiniteMDP, policy_value
 from rl.models.networks import frozen, new_network
 from rl.returns import discounted_returns, normalised, values_of_batch
 from rl.seeding import derive
 from rl.trainers.episode_play import Played
+from rl.trainers.parts import engine_for
 
 
 def make_network(
@@ -36,19 +37,7 @@ def make_network(
 
 def make_small_engine(network: nn.Module, optim: OptimConfig, total_updates: int) -> Engine:
     """A small network under DeepSpeed in one process."""
-    return Engine(
-        network,
-        lr=optim.lr,
-        betas=optim.betas,
-        eps=optim.eps,
-        weight_decay=optim.weight_decay,
-        warmup_steps=optim.warmup_steps,
-        schedule=optim.schedule,
-        total_updates=total_updates,
-        grad_clip=optim.grad_clip,
-        zero_stage=0,
-        precision="fp32",
-    )
+    return engine_for(network, optim, EngineConfig(), total_updates)
 
 
 class ValueNetwork:
