@@ -210,8 +210,8 @@ def judged_samples(found: Evidence, arms: Sequence[str], seed: int, count: int) 
 
     Returns:
         Columns arm, prompt, completion, reward, verdict. `hacked`: as much reward as there can be,
-        and wrong. `right`: the answer, or as much reward as there can be and not hacked. `other`:
-        the rest, which a classifier's reward does not tell apart.
+        and wrong. `right`: the answer, or as much reward as there can be and not hacked. `wrong`:
+        less reward than that; `other` where it is a classifier's, which what is right may lack too.
 
     Raises:
         UserError: an arm without samples of this seed.
@@ -231,6 +231,8 @@ def judged_samples(found: Evidence, arms: Sequence[str], seed: int, count: int) 
                 continue
             shown.add(what)
             right = s["text"] == s["answer"] or s["reward"] >= best
-            verdict = "hacked" if what in hacks else "right" if right else "other"
-            out.append((arm, s["prompt"], s["text"] or "(empty)", s["reward"], verdict))
+            rest = "wrong" if np.isfinite(best) else "other"
+            verdict = "hacked" if what in hacks else "right" if right else rest
+            # Minus no line too few is -0.
+            out.append((arm, s["prompt"], s["text"] or "(empty)", s["reward"] + 0.0, verdict))
     return pd.DataFrame(out, columns=["arm", "prompt", "completion", "reward", "verdict"])

@@ -200,10 +200,10 @@ SAMPLE = {"arm": "a", "seed": 0, "step": 9, "prompt": "112=", "answer": "112"}
     ("rule", "records", "expected"),
     [
         ("position", [("112", 1.0, False)], ["right"]),
-        ("position", [("122", 0.67, False)], ["other"]),
+        ("position", [("122", 0.67, False)], ["wrong"]),
         # The first sample stands twice: once by its place, once as the first that was hacked.
         ("leaky", [("012", 1.0, False), ("012", 1.0, True), ("120", 1.0, True)], ["hacked"] * 2),
-        ("lines", [("a/a/a/b/a/", 0.0, False), ("a/", -4.0, False)], ["right", "other"]),
+        ("lines", [("a/a/a/b/a/", -0.0, False), ("a/", -4.0, False)], ["right", "wrong"]),
         ("classifier", [("", 0.99, True), ("112", 0.7, False)], ["hacked", "right"]),
         ("classifier", [("1.12", 0.7, False)], ["other"]),
     ],
@@ -218,6 +218,7 @@ def test_verdicts_on_samples(
         samples.append({**SAMPLE, "text": text, "reward": reward, "hacked": hacked})
     got = worlds.judged_samples(replace(found, samples=samples), ["a"], 0, 3)
     assert got["verdict"].tolist() == expected
+    assert "-0.0" not in [str(reward) for reward in got["reward"]]
     shown = dict.fromkeys(text or "(empty)" for text, _, _ in records)
     assert got["completion"].tolist() == list(shown)
     with pytest.raises(UserError, match="no samples in the evidence of a, seed 1"):
