@@ -167,7 +167,7 @@ def test_the_page_of_an_experiment_has_its_result(capsys: pytest.CaptureFixture[
     assert text.startswith("# Title\n\n<!-- claims:begin -->\n3 claims: ")
     assert "From 60 runs of commit " in text
     assert ": 1 hours of run time in all." in text  # 60 runs of 60 s
-    assert "| norm-scales | **reproduced** | 0 [0, 0] |" in text
+    assert "`norm-scales` | **reproduced** | 0 [0, 0] |" in text
     page.write_text(text.replace("From 60 runs", "From 61 runs"))
     assert f"{page}: its table of verdicts is not" in fails(capsys, "readme", "--check")
     assert main(["readme"]) == 0

@@ -172,7 +172,7 @@ def test_notebook_03_executes(
 
 
 @pytest.mark.notebook
-@pytest.mark.parametrize(("number", "pictures"), [(1, 15), (2, 7), (4, 4), (5, 9)])
+@pytest.mark.parametrize(("number", "pictures"), [(1, 15), (2, 7), (4, 4), (5, 10)])
 def test_a_notebook_draws_the_committed_figures(
     number: int,
     pictures: int,
