@@ -61,6 +61,8 @@ def arm_bars(
         axes.margins(x=0.08)
         if log:
             _log_axis(axes)
+        else:
+            axes.locator_params(axis="x", nbins=5)
     label(figure, x)
     return figure
 
