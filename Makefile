@@ -124,7 +124,7 @@ test: lint ## Style, types, the verdict table and every test but the slow ones
 	@$(PY) -m analysis.claims readme --check
 	@$(PY) -m pytest -m "not slow"
 
-test-slow: $(STAMP) ## Random kills, 10,000 random files, the report in a browser (tools/browser.sh)
+test-slow: $(STAMP) ## Random kills, 10,000 random files, larger notebooks, the report in a browser (tools/browser.sh)
 	@$(PY) -m pytest -m slow
 
 clean: ## Remove caches and report/; runs/, .venv and base models stay

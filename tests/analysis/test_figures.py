@@ -172,7 +172,15 @@ def test_notebook_03_executes(
 
 
 @pytest.mark.notebook
-@pytest.mark.parametrize(("number", "pictures"), [(1, 15), (2, 7), (4, 4), (5, 10)])
+@pytest.mark.parametrize(
+    ("number", "pictures"),
+    [
+        pytest.param(1, 15, marks=pytest.mark.slow),
+        pytest.param(2, 7, marks=pytest.mark.slow),
+        (4, 4),
+        pytest.param(5, 10, marks=pytest.mark.slow),
+    ],
+)
 def test_a_notebook_draws_the_committed_figures(
     number: int,
     pictures: int,

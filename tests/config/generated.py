@@ -110,6 +110,7 @@ def runs(draw: st.DrawFn) -> dict[str, Any]:
             "scale": draw(FREE["reward.scale"]),
             "kl": 0.0,
             "classifier": None,
+            "programs": None,
         },
         "advantage": {
             "baseline": draw(FREE["advantage.baseline"]),
