@@ -14,6 +14,8 @@ from tests.tiny import write_experiment
 
 ROOT = Path(__file__).resolve().parent.parent
 EXPERIMENTS = sorted(path.name for path in (ROOT / "experiments").glob("[0-9][0-9]-*"))
+# Smoke runs of the same programs and world as those of 03, left to the slow tests.
+AS_ANOTHER = {"04-length-normalization"}
 
 
 @pytest.fixture
@@ -107,7 +109,10 @@ def test_status_and_streams_of_the_process(place: Path) -> None:
 
 
 @pytest.mark.smoke
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow) if n in AS_ANOTHER else n for n in EXPERIMENTS],
+)
 def test_smoke_profile_ends_with_verdicts(
     name: str,
     tmp_path: Path,
