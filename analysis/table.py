@@ -17,6 +17,10 @@ OVERVIEW_HEADER = ("Experiment", "Claims", *OUTCOMES)
 PRIMARY = (
     "The primary claims; each experiment's README has the secondary ones and the controls too."
 )
+RESULT_HEADER = (
+    *("Claim", "Verdict", "Effect, interval"),
+    *("Smallest effect of the claim", "Detectable"),
+)
 README_HEADER = ("Experiment", "Claim", "Verdict", "Effect", "p (Holm)", "Seeds", "Detectable")
 HEADER = (
     "claim",
@@ -126,27 +130,23 @@ def experiment_result(manifests: Sequence[Mapping[str, Any]], verdicts: Sequence
     counts = Counter(verdict.verdict for verdict in verdicts)
     counted = ", ".join(f"{n} {name}" for name, n in counts.items())
     if not manifests:  # damaged: the claims tell
-        return "\n".join([f"{len(verdicts)} claims: {counted}.", "", *_result_rows(verdicts)])
+        return "\n".join([f"{len(verdicts)} claims: {counted}.", "", _result_table(verdicts)])
     hours = sum(m["seconds"] for m in manifests) / 3600
     where = sorted({f"{m['machine']['cpu']}, {m['machine']['cores']} cores" for m in manifests})
     commits = sorted({str(m["commit"])[:7] for m in manifests})
     ran = f"From {len(manifests)} runs of commit {', '.join(commits)} on {'; '.join(where)}"
     first = f"{len(verdicts)} claims: {counted}. {ran}: {hours:.2g} hours of run time in all."
-    return "\n".join([first, "", *_result_rows(verdicts)])
+    return "\n".join([first, "", _result_table(verdicts)])
 
 
-def _result_rows(verdicts: Sequence[Verdict]) -> list[str]:
-    out = [
-        "| Claim | Verdict | Effect, interval | Smallest effect of the claim | Detectable |",
-        "| --- | --- | --- | --- | --- |",
-    ]
+def _result_table(verdicts: Sequence[Verdict]) -> str:
+    rows = []
     for v in verdicts:
         effect = f"{effect_text(v)} {interval_text(v)}" if v.effect is not None else "-"
         said = "; ".join([f"**{v.verdict}**", *notes(v)])
         claim = f"{v.text} ({v.role}; {v.source}) `{v.claim}`"
-        cells = (claim, said, effect, size(v, v.threshold), size(v, v.detectable))
-        out.append(f"| {' | '.join(_cell(cell) for cell in cells)} |")
-    return out
+        rows.append((claim, said, effect, size(v, v.threshold), size(v, v.detectable)))
+    return _markdown(RESULT_HEADER, rows)
 
 
 def readme_table(results: Mapping[str, Sequence[Verdict] | None]) -> str:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from copy import deepcopy
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from torch import nn
 from rl.advantages import RunningMean
 from rl.artifacts import SAME, RunWriter, read_lines
 from rl.bandit import gradient_moments, optimal_baseline, state_value
-from rl.config import program_config
+from rl.config import EngineConfig, program_config
 from rl.config.episodes import EpisodesConfig
 from rl.errors import UserError
 from rl.metrics import METRICS
@@ -26,27 +25,20 @@ from rl.trainers.episode_update import (
     BASELINES,
     Known,
     ValueNetwork,
-    make_small_engine,
     policy_loss,
     policy_table,
     returns_and_advantages,
 )
 from rl.trainers.episodes import exact_update, policy_update, train_episodes
+from rl.trainers.parts import engine_for
 from rl.worlds import GuessNumber, TwoStateBandit
+from tests.tiny import OPTIM, changed
 
 torch.set_num_threads(1)
 
-OPTIM: dict[str, Any] = {
-    "lr": 0.1,
-    "betas": [0.9, 0.999],
-    "eps": 1e-8,
-    "weight_decay": 0.0,
-    "warmup_steps": 0,
-    "schedule": "constant",
-    "grad_clip": 0.0,
-}
+ADAM = {**OPTIM, "lr": 0.1, "betas": [0.9, 0.999]}
 # So large an eps makes Adam plain gradient descent with the learning rate lr / eps.
-DESCENT = {**OPTIM, "lr": 1e6, "eps": 1e6, "betas": [0.0, 0.0]}
+DESCENT = {**ADAM, "lr": 1e6, "eps": 1e6, "betas": [0.0, 0.0]}
 REWARDS = [[11.0, 9.0], [0.0, 2.0]]
 RUN: dict[str, Any] = {
     "program": "episodes",
@@ -63,9 +55,9 @@ RUN: dict[str, Any] = {
         "network": {"hidden": [8], "activation": "tanh"},
         "scale": 10.0,
         "updates": 2,
-        "optim": OPTIM,
+        "optim": ADAM,
     },
-    "optim": OPTIM,
+    "optim": ADAM,
     "eval": {"every": 2, "episodes": 4, "seed": 7},
     "solved": 6.0,
     "stop_when_solved": False,
@@ -75,20 +67,8 @@ GUESS = {"name": "guess_number", "numbers": 3, "turns": 2}
 GRID = {"name": "grid", "layout": ["S.", "BM"], "horizon": 6}
 
 
-def settings(changes: dict[str, Any]) -> dict[str, Any]:
-    data = deepcopy(RUN)
-    for path, value in changes.items():
-        *parents, last = path.split(".")
-        node = data
-        for part in parents:
-            node = node[part]
-        assert last in node, path
-        node[last] = value
-    return data
-
-
 def config(changes: dict[str, Any] | None = None) -> EpisodesConfig:
-    found = program_config(settings(changes or {}), "test")
+    found = program_config(changed(RUN, changes), "test")
     assert isinstance(found, EpisodesConfig)
     return found
 
@@ -343,7 +323,7 @@ def test_a_value_network_learns_the_mean_return() -> None:
 def test_exact_updates_climb_the_expected_reward() -> None:
     """Plain descent moves a logit by lr d(s) pi(a|s) (R - V): at the start +-1/4 in each state."""
     policy = table(np.zeros((2, 3)))
-    engine = make_small_engine(policy, config({"optim": DESCENT}).optim, 1)
+    engine = engine_for(policy, config({"optim": DESCENT}).optim, EngineConfig(), 1)
     mdp = TwoStateBandit(rewards=REWARDS).mdp()
     updated = exact_update(engine, mdp, discount=1.0, horizon=1)
     engine.close()
@@ -358,7 +338,7 @@ def test_exact_updates_climb_the_expected_reward() -> None:
 
 def test_an_update_follows_the_sampled_gradient() -> None:
     policy = table(np.zeros((2, 3)))
-    engine = make_small_engine(policy, config({"optim": DESCENT}).optim, 1)
+    engine = engine_for(policy, config({"optim": DESCENT}).optim, EngineConfig(), 1)
     batch = bandit_batch(policy, 20)
     _, advantage_NT = returns_and_advantages(config(), batch, known(policy))
     values = policy_update(engine, batch, advantage_NT)

@@ -1,6 +1,5 @@
 """The study of baselines: its sampled numbers against its exact ones, and the config's checks."""
 
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from rl.errors import UserError
 from rl.mdp_views import token_gradient
 from rl.studies import gradient_covariance
 from rl.studies.gradient_covariance import measure_gradient_covariance
+from tests.tiny import changed
 
 torch.set_num_threads(1)  # another number of threads sums in another order
 
@@ -36,15 +36,7 @@ Values = dict[str, dict[str, float]]
 
 
 def config(changes: dict[str, Any] | None = None) -> GradientCovarianceConfig:
-    data = deepcopy(RUN)
-    for path, value in (changes or {}).items():
-        *parents, last = path.split(".")
-        node = data
-        for part in parents:
-            node = node[part]
-        assert last in node, f"no setting {path}"
-        node[last] = value
-    found = program_config(data, "test")
+    found = program_config(changed(RUN, changes), "test")
     assert isinstance(found, GradientCovarianceConfig)
     return found
 

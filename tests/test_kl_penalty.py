@@ -16,22 +16,9 @@ from rl.trainers.policy import collate, train_policy
 from rl.trainers.reference import Reference
 from rl.trainers.update import update_policy
 from rl.types import Completion, Problem, Rollout
-from tests.tiny import decoder, run_config, tokenizer
+from tests.tiny import GUESSED, decoder, run_config, tokenizer
 
-# A random model answers some three-digit prompts modulo 2 by chance.
-WORLD: dict[str, Any] = {
-    "task.modulus": 2,
-    "task.digits": [3],
-    "base.digits": [3],
-    "base.text": {"solved": {"3": 1.0}, "filler": 0.0},
-    "rollout.prompts": 6,
-    "rollout.group_size": 64,
-    "rollout.max_new_tokens": 4,
-    "study.samples": 64,
-    "eval.samples": 1,
-    "eval.every": 100,
-    "reward.kl": 0.1,
-}
+WORLD = {**GUESSED, "eval.every": 100, "reward.kl": 0.1}
 
 
 def trained(

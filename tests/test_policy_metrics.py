@@ -13,20 +13,7 @@ from rl.tasks import ChainSum
 from rl.trainers.evaluation import lengths_by_outcome
 from rl.trainers.policy import batch_metrics, train_policy
 from rl.types import Completion, Problem, Rollout
-from tests.tiny import decoder, run_config
-
-# A random model answers some two-digit prompts modulo 2 by chance.
-WORLD: dict[str, Any] = {
-    "task.modulus": 2,
-    "task.digits": [3],
-    "base.digits": [3],
-    "base.text": {"solved": {"3": 1.0}, "filler": 0.0},
-    "rollout.prompts": 6,
-    "rollout.group_size": 64,
-    "rollout.max_new_tokens": 4,
-    "study.samples": 64,
-    "eval.samples": 1,
-}
+from tests.tiny import GUESSED as WORLD, decoder, run_config
 
 
 def trained(

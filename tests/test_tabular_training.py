@@ -1,6 +1,5 @@
 """The trainer of tabular policies: its objectives, by equalities and by what they reach."""
 
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from rl.tabular.policy import TabularPolicy
 from rl.tabular.worlds import chain_world
 from rl.trainers.tabular import demonstrations, make_world, own_samples, train_tabular
 from rl.trainers.tabular_metrics import responses, sft_gaps
-from tests.tiny import OPTIM
+from tests.tiny import OPTIM, changed
 
 RUN: dict[str, Any] = {
     "program": "tabular",
@@ -39,15 +38,7 @@ Steps = dict[int, dict[str, Any]]
 
 
 def config(changes: dict[str, Any] | None = None) -> TabularConfig:
-    data = deepcopy(RUN)
-    for path, value in (changes or {}).items():
-        *parents, last = path.split(".")
-        node = data
-        for part in parents:
-            node = node[part]
-        assert last in node, f"no setting {path}"
-        node[last] = value
-    found = program_config(data, "test")
+    found = program_config(changed(RUN, changes), "test")
     assert isinstance(found, TabularConfig)
     return found
 

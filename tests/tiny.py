@@ -80,9 +80,9 @@ RUN: dict[str, Any] = {
 }
 
 
-def run_settings(changes: dict[str, Any] | None = None) -> dict[str, Any]:
-    """RUN with some entries replaced, by dotted path."""
-    data = deepcopy(RUN)
+def changed(settings: dict[str, Any], changes: dict[str, Any] | None) -> dict[str, Any]:
+    """A copy with some entries replaced, by dotted path."""
+    data = deepcopy(settings)
     for path, value in (changes or {}).items():
         *parents, last = path.split(".")
         node = data
@@ -93,9 +93,28 @@ def run_settings(changes: dict[str, Any] | None = None) -> dict[str, Any]:
     return data
 
 
+def run_settings(changes: dict[str, Any] | None = None) -> dict[str, Any]:
+    """RUN with some entries replaced, by dotted path."""
+    return changed(RUN, changes)
+
+
 def run_config(changes: dict[str, Any] | None = None) -> RunConfig:
     """The same, checked and frozen."""
     return RunConfig.model_validate(run_settings(changes), strict=False)
+
+
+# A random model answers some three-digit prompts modulo 2 by chance.
+GUESSED: dict[str, Any] = {
+    "task.modulus": 2,
+    "task.digits": [3],
+    "base.digits": [3],
+    "base.text": {"solved": {"3": 1.0}, "filler": 0.0},
+    "rollout.prompts": 6,
+    "rollout.group_size": 64,
+    "rollout.max_new_tokens": 4,
+    "study.samples": 64,
+    "eval.samples": 1,
+}
 
 
 def tokenizer(modulus: int = 3) -> Tokenizer:

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from rl.advantages import RunningMean
 from rl.config.episodes import EpisodesConfig, NetworkConfig, ValueConfig
-from rl.config.run import EngineConfig, OptimConfig
-from rl.engine import Engine
+from rl.config.run import EngineConfig
 from rl.mdp import FiniteMDP, policy_value
 from rl.models.networks import frozen, new_network
 from rl.returns import discounted_returns, normalised, values_of_batch
@@ -35,11 +34,6 @@ def make_network(
     )
 
 
-def make_small_engine(network: nn.Module, optim: OptimConfig, total_updates: int) -> Engine:
-    """A small network under DeepSpeed in one process."""
-    return engine_for(network, optim, EngineConfig(), total_updates)
-
-
 class ValueNetwork:
     """V(observation) = scale * network, with an engine and an optimiser of its own."""
 
@@ -49,7 +43,9 @@ class ValueNetwork:
         self._network = make_network(
             config.network, features=features, outputs=1, stream="value-weights", seed=seed
         )
-        self.engine = make_small_engine(self._network, config.optim, batches * config.updates)
+        self.engine = engine_for(
+            self._network, config.optim, EngineConfig(), batches * config.updates
+        )
 
     def __call__(self, observation_NTD: np.ndarray) -> np.ndarray:
         """Values [N, T], float64, in units of the return."""

@@ -27,10 +27,10 @@ from rl.trainers.episode_update import (
     ValueNetwork,
     levels,
     make_network,
-    make_small_engine,
     policy_loss,
     returns_and_advantages,
 )
+from rl.trainers.parts import engine_for
 
 Report = Callable[[int, float], None]
 WINDOW = 100  # episodes of the mean by which a world counts as solved
@@ -56,7 +56,7 @@ def train_episodes(config: EpisodesConfig, *, seed: int, log: RunWriter, report:
         stream="policy-weights",
         seed=seed,
     )
-    engine = make_small_engine(policy, config.optim, config.steps)
+    engine = engine_for(policy, config.optim, config.engine, config.steps)
     engines = {"policy": engine}
     value = None
     if config.baseline == "learned_value" and config.value is not None:

@@ -17,6 +17,7 @@ from rl.config import LectureSortingConfig
 from rl.engine import Engine
 from rl.seeding import derive
 from rl.trainers.lecture_grades import Grades
+from rl.trainers.parts import engine_for
 from rl.worlds.lecture_losses import kl_penalty, policy_loss, undefined
 from rl.worlds.lecture_sorting import (
     REWARDS,
@@ -50,7 +51,8 @@ def train_lecture_sorting(
         generator=draws.of_weights(),
     )
     initial, reference = deepcopy(model), deepcopy(model)
-    engine = _engine(model, config)
+    updates = config.steps * config.inner_steps
+    engine = engine_for(model, config.optim, config.engine, updates)
     initial.to(engine.device)
     reference.to(engine.device)
     grades = Grades(reward, world.prompts, vocabulary=world.vocabulary)
@@ -151,22 +153,6 @@ class Draws:
 
 def _generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-def _engine(model: LectureSorter, config: LectureSortingConfig) -> Engine:
-    return Engine(
-        model,
-        lr=config.optim.lr,
-        betas=config.optim.betas,
-        eps=config.optim.eps,
-        weight_decay=config.optim.weight_decay,
-        warmup_steps=config.optim.warmup_steps,
-        schedule=config.optim.schedule,
-        total_updates=config.steps * config.inner_steps,
-        grad_clip=config.optim.grad_clip,
-        zero_stage=config.engine.zero_stage,
-        precision=config.engine.precision,
-    )
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from rl.tabular.build import random_tree
 from rl.tabular.exact import list_responses, response_logps, squared_scores, values
 from rl.tabular.policy import TabularPolicy, before_first_slip, draw
 from rl.tabular.worlds import World, chain_world, demonstrator
+from rl.trainers.parts import engine_for
 from rl.trainers.tabular_metrics import Responses, exact_metrics, responses, sample_metrics
 
 SAMPLED = ("sft_own", "reinforce")  # objectives that need the policy's own responses
@@ -52,13 +53,7 @@ def train_tabular(
     data = demonstrations(config, world, seed)
     policy = TabularPolicy(logit_KV)
     start_KV = policy().detach()
-    engine = Engine(
-        policy,
-        **config.optim.model_dump(),
-        total_updates=config.steps,
-        zero_stage=config.engine.zero_stage,
-        precision=config.engine.precision,
-    )
+    engine = engine_for(policy, config.optim, config.engine, config.steps)
     state = _State(0, 0, RunningMean(), (0.0,) * world.prompts)
     if log.checkpoint is not None:
         state = _restored(engine.load(log.checkpoint))

@@ -4,21 +4,15 @@ from typing import Any
 
 import pytest
 
+from tests.tiny import OPTIM
+
 CLASSIFIER = {
     "seed": 0,
     "texts": 10,
     "label_noise": 0.0,
     "order": 2,
     "steps": 3,
-    "optim": {
-        "lr": 0.1,
-        "betas": [0.9, 0.95],
-        "eps": 1e-8,
-        "weight_decay": 0.0,
-        "warmup_steps": 0,
-        "schedule": "constant",
-        "grad_clip": 0.0,
-    },
+    "optim": {**OPTIM, "lr": 0.1},
 }
 STATED = "reward.classifier: expected with reward.name classifier, and only with it"
 
