@@ -21,6 +21,7 @@ from rl.config.kinds import (
     Trend,
     VarianceRatio,
 )
+from rl.config.kl import KLConfig
 from rl.config.lecture_sorting import LectureSortingConfig
 from rl.config.measure import Measure
 from rl.config.programs import PROGRAMS, program_config
@@ -65,6 +66,7 @@ __all__ = [
     "GradientCovarianceConfig",
     "GradientWeightConfig",
     "Interaction",
+    "KLConfig",
     "LectureSortingConfig",
     "LogRank",
     "LossConfig",

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from rl.config.kl import KLConfig
 from rl.config.schema import Strict
 
 # Wider integers fit no tensor, table or log.
@@ -14,6 +15,9 @@ PositiveFloat = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
+
+# Which policy losses have a bound, by rl.losses.
+BOUNDED_LOSSES = ("dual_clip", "cispo", "truncated_is")
 
 # Which rewards say something in which world, by rl.tasks and rl.rewards.
 REWARDS_OF: Mapping[str, tuple[str, ...]] = {
@@ -142,7 +146,7 @@ class ClassifierConfig(Strict):
 
 
 class RewardConfig(Strict):
-    """`scale` times the reward, less `kl` times how far the response is from the base model.
+    """`scale` times the reward, less `kl` times how far the response is from a reference.
 
     Which fits which world, REWARDS_OF says. 1 for right and 0 for wrong: `answer`, by the stated
     answer; `solution`, by every step as well; `exact`, by all that was asked for. Of sorting, in
@@ -153,7 +157,8 @@ class RewardConfig(Strict):
     `python`, the program written out in Python and run isolated (rl.rewards.sandbox), which the
     machine must be able to do and which takes a sixth of a second a program.
 
-    `kl` is the coefficient of sum_t log pi(o_t) - log pi_base(o_t), nats a response (rl.kl).
+    `kl` is the coefficient, and the run's `kl` says what it multiplies; without that it is
+    sum_t log pi(o_t) - log pi_base(o_t), nats a response (k1 of rl.kl).
     """
 
     name: Literal[
@@ -199,20 +204,54 @@ class AdvantageConfig(Strict):
     eps: NonNegative
 
 
+LossName = Literal[
+    "reinforce",
+    "unclipped",
+    "clipped",
+    "dual_clip",
+    "gspo",
+    "cispo",
+    "sequence_is",
+    "truncated_is",
+    "log_over_log",
+    "no_stop_gradient",
+]
+
+
+def check_bound(where: str, name: str, bound: float | None) -> None:
+    """Whether a policy loss states a bound where it has one.
+
+    Raises:
+        ValueError: it does not, or states one that it does not have.
+    """
+    if (name in BOUNDED_LOSSES) != (bound is not None):
+        raise ValueError(
+            f"{where}.bound: expected with {where}.name {', '.join(BOUNDED_LOSSES)}, and only with "
+            f"one of these; got {bound} for {name}"
+        )
+
+
 class LossConfig(Strict):
     """Policy loss and how its tokens are averaged; see rl.losses.
 
-    `old_logps`: who says what the old policy's log-probs were: the trainer, by a forward pass of
-    its own before the first update, or the sampler, for free and off by the gap between the two.
+    `bound` is stated for the losses that have one, and only for them. `old_logps`: who says what
+    the old policy's log-probs were: the trainer, by a forward pass of its own before the first
+    update, or the sampler, for free and off by the gap between the two.
     """
 
-    name: Literal["reinforce", "clipped"]
+    name: LossName
     clip_low: Annotated[float, Field(gt=0, lt=1)]
     clip_high: PositiveFloat
+    bound: Annotated[float, Field(ge=1)] | None = None
     aggregate: Literal["sequence_mean", "token_mean", "constant"]
     old_logps: Literal["trainer", "sampler"]
     epochs: PositiveInt
     minibatches: PositiveInt
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        check_bound("loss", self.name, self.bound)
+        return self
 
 
 class EvalConfig(Strict):
@@ -269,6 +308,7 @@ class RunConfig(ProgramConfig):
     optim: OptimConfig
     eval: EvalConfig
     study: GradientWeightConfig
+    kl: KLConfig | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -302,6 +342,11 @@ class RunConfig(ProgramConfig):
             )
         if self.program == "gradient_weight":
             self._one_right_response()
+        if self.kl is not None and self.kl.target and not (self.kl.loss or self.reward.kl):
+            raise ValueError(
+                "kl.target: there is no coefficient to be adapted; expected kl.loss or reward.kl "
+                "over 0 with it"
+            )
         if self.reward.name not in REWARDS_OF[self.task.name]:
             raise ValueError(
                 f"reward.name: {self.reward.name} says nothing of task {self.task.name}; expected "
@@ -328,10 +373,11 @@ class RunConfig(ProgramConfig):
                 "reward.name solution, base.text.filler 0 and rollout.ignore_eos false, got "
                 f"{self.reward.name}, {self.base.text.filler} and {self.rollout.ignore_eos}"
             )
-        if self.reward.kl:
+        if self.reward.kl or self.kl is not None or self.loss.name not in ("reinforce", "clipped"):
             raise ValueError(
-                "program gradient_weight: the weight is that of 0/1 rewards; expected reward.kl 0, "
-                f"got {self.reward.kl}"
+                "program gradient_weight: the weight is that of 0/1 rewards, on-policy; expected "
+                "reward.kl 0, no kl and loss.name reinforce or clipped, got "
+                f"{self.reward.kl}, {self.kl} and {self.loss.name}"
             )
         within_group = self.advantage.baseline in ("none", "group_mean", "leave_one_out")
         if not within_group or self.advantage.scale == "batch_std":

@@ -1,6 +1,14 @@
 """Losses: per-token values in rl.losses.policy, their one reduction in rl.losses.aggregate."""
 
 from rl.losses.aggregate import AGGREGATES, aggregate
-from rl.losses.policy import LOSSES, clip_fraction
+from rl.losses.policy import BOUNDED, LOSSES, clip_fraction, policy_loss, ratio_shares
 
-__all__ = ["AGGREGATES", "LOSSES", "aggregate", "clip_fraction"]
+__all__ = [
+    "AGGREGATES",
+    "BOUNDED",
+    "LOSSES",
+    "aggregate",
+    "clip_fraction",
+    "policy_loss",
+    "ratio_shares",
+]

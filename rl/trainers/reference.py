@@ -6,7 +6,7 @@ from torch import Tensor
 
 from rl.config import RunConfig
 from rl.engine import Engine
-from rl.kl import sequence_k1
+from rl.kl import kl_penalty
 from rl.models import Decoder, FusedDecoder
 from rl.trainers.update import response_logps
 from rl.types import Batch
@@ -24,12 +24,14 @@ class Reference:
         """How far the engine's model is from the copy on each response (P, G), nats, float64.
 
         Both by one forward pass of the trainer, so that it is 0 before the first update. See
-        rl.kl.sequence_k1.
+        rl.kl.
         """
         self._model.to(engine.device, next(engine.model.parameters()).dtype)
         logp_BT, logp_ref_BT = (
             response_logps(model, batch, self._config, micro_tokens)
             for model in (engine.model, self._model)
         )
-        kl_B = sequence_k1(logp_BT, logp_ref_BT, batch.response_BT)
+        kl_B = kl_penalty(
+            logp_BT, logp_ref_BT, batch.response_BT, estimator="k1", level="token"
+        ).sum(dim=1)
         return kl_B.double().cpu().view(-1, self._config.rollout.group_size)

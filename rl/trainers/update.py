@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from rl.config import RunConfig
 from rl.engine import Engine
 from rl.logprobs import token_logps
-from rl.losses import LOSSES, aggregate, clip_fraction
+from rl.losses import aggregate, clip_fraction, policy_loss, ratio_shares
 from rl.models import from_prompt_end
 from rl.seeding import derive
 from rl.trainers.parts import length_buckets
@@ -130,16 +130,23 @@ def micro_losses(
             if logp_old_BT is not None:
                 old_BT = logp_old_BT[pick, : logp_BT.shape[1]]
             count = int(mask_BT.sum())
-            tally.clipped += count * float(
-                clip_fraction(logp_BT.detach(), old_BT, part.advantage_B, mask_BT, **clip)
-            )
+            shares = ratio_shares(logp_BT.detach(), old_BT, part.advantage_B, mask_BT, **clip)
+            tally.clipped += count * clip_fraction(shares)
             if gap:
                 gap_BT = (logp_BT.detach() - part.logp_sampler_BT).abs() * mask_BT
                 tally.gap_tokens += count
                 tally.gap_sum += float(gap_BT.sum())
                 tally.gap_max = max(tally.gap_max, float(gap_BT.max()))
             return aggregate(
-                LOSSES[settings.name](logp_BT, old_BT, part.advantage_B, **clip),
+                policy_loss(
+                    logp_BT,
+                    old_BT,
+                    part.advantage_B,
+                    mask_BT,
+                    name=settings.name,
+                    bound=settings.bound,
+                    **clip,
+                ),
                 mask_BT,
                 mode=settings.aggregate,
                 sequences=sequences,
