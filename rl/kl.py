@@ -83,3 +83,13 @@ def kl_penalty(
         return value
     after_BT = mask_BT.flip(1).cumsum(dim=1).flip(1)  # response tokens from here on
     return value.masked_fill(~(mask_BT & (after_BT == 1)), 0.0)
+
+
+def adapted(coefficient: float, kl: float, *, target: float) -> float:
+    """The coefficient after a batch: halved where kl < target / 1.5, doubled where kl > 1.5 target.
+
+    The adaptive penalty of PPO (1707.06347, section 4). `kl` and `target` in the same unit.
+    """
+    if kl < target / 1.5:
+        return coefficient / 2
+    return coefficient * 2 if kl > 1.5 * target else coefficient

@@ -27,14 +27,12 @@ from rl.config.measure import Measure
 from rl.config.programs import PROGRAMS, program_config
 from rl.config.run import (
     REWARDS_OF,
-    AdvantageConfig,
     BaseConfig,
     ClassifierConfig,
     DecoderConfig,
     EngineConfig,
     EvalConfig,
     GradientWeightConfig,
-    LossConfig,
     OptimConfig,
     ProgramConfig,
     RewardConfig,
@@ -45,6 +43,7 @@ from rl.config.run import (
 )
 from rl.config.schema import parse_overrides, parse_value, validate
 from rl.config.tabular import ChainConfig, TabularConfig, TreeConfig
+from rl.config.update import AdvantageConfig, LossConfig
 
 __all__ = [
     "PROGRAMS",

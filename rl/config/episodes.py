@@ -4,15 +4,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from rl.config.run import (
-    Fraction,
-    NonNegative,
-    OptimConfig,
-    PositiveFloat,
-    PositiveInt,
-    ProgramConfig,
-    Seed,
-)
+from rl.config.run import OptimConfig, ProgramConfig
+from rl.config.scalars import Fraction, NonNegative, PositiveFloat, PositiveInt, Seed
 from rl.config.schema import Strict
 
 Pair = tuple[float, float]

@@ -5,7 +5,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from rl.config.run import Fraction, PositiveFloat, PositiveInt, ProgramConfig
+from rl.config.run import ProgramConfig
+from rl.config.scalars import Fraction, PositiveFloat, PositiveInt
 from rl.config.schema import Strict
 
 # A table of scores has responses x contexts x tokens numbers for each prompt.

@@ -1,9 +1,10 @@
 """How a policy's distance from a reference is estimated, and what is made of it."""
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
+from rl.config.scalars import NonNegative, PositiveFloat, PositiveInt
 from rl.config.schema import Strict
 
 
@@ -17,12 +18,12 @@ class KLConfig(Strict):
     estimate lies under target / 1.5, and doubled after one over 1.5 target (1707.06347, section 4).
     """
 
-    loss: Annotated[float, Field(ge=0)]
+    loss: NonNegative
     estimator: Literal["k1", "k2", "k3"]
     level: Literal["token", "sequence"]
     weighted: bool
-    refresh: Annotated[int, Field(gt=0, lt=2**63)] | None
-    target: Annotated[float, Field(gt=0)] | None
+    refresh: PositiveInt | None
+    target: PositiveFloat | None
 
     @model_validator(mode="after")
     def _in_the_loss(self) -> Self:

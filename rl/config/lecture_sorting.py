@@ -5,8 +5,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from rl.config.run import AdvantageConfig, NonNegative, OptimConfig, PositiveInt, ProgramConfig
+from rl.config.run import OptimConfig, ProgramConfig
+from rl.config.scalars import NonNegative, PositiveInt
 from rl.config.schema import Strict
+from rl.config.update import AdvantageConfig
 
 MOST_RESPONSES = 1000  # all of them are enumerated, for as many prompts
 

@@ -6,18 +6,9 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from rl.config.kl import KLConfig
+from rl.config.scalars import Fraction, NonNegative, PositiveFloat, PositiveInt, Seed
 from rl.config.schema import Strict
-
-# Wider integers fit no tensor, table or log.
-PositiveInt = Annotated[int, Field(gt=0, lt=2**63)]
-Seed = Annotated[int, Field(gt=-(2**63), lt=2**63)]
-PositiveFloat = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-
-
-# Which policy losses have a bound, by rl.losses.
-BOUNDED_LOSSES = ("dual_clip", "cispo", "truncated_is")
+from rl.config.update import AdvantageConfig, LossConfig
 
 # Which rewards say something in which world, by rl.tasks and rl.rewards.
 REWARDS_OF: Mapping[str, tuple[str, ...]] = {
@@ -187,73 +178,6 @@ class RewardConfig(Strict):
         return self
 
 
-class AdvantageConfig(Strict):
-    """Baseline subtracted from the reward, then a scale divided out; see rl.advantages."""
-
-    baseline: Literal[
-        "none",
-        "running_mean",
-        "batch_mean",
-        "group_mean",
-        "leave_one_out",
-        "group_max_only",
-        "batch_max_only",
-    ]
-    scale: Literal["none", "group_std", "batch_std"]
-    ddof: Literal[0, 1]
-    eps: NonNegative
-
-
-LossName = Literal[
-    "reinforce",
-    "unclipped",
-    "clipped",
-    "dual_clip",
-    "gspo",
-    "cispo",
-    "sequence_is",
-    "truncated_is",
-    "log_over_log",
-    "no_stop_gradient",
-]
-
-
-def check_bound(where: str, name: str, bound: float | None) -> None:
-    """Whether a policy loss states a bound where it has one.
-
-    Raises:
-        ValueError: it does not, or states one that it does not have.
-    """
-    if (name in BOUNDED_LOSSES) != (bound is not None):
-        raise ValueError(
-            f"{where}.bound: expected with {where}.name {', '.join(BOUNDED_LOSSES)}, and only with "
-            f"one of these; got {bound} for {name}"
-        )
-
-
-class LossConfig(Strict):
-    """Policy loss and how its tokens are averaged; see rl.losses.
-
-    `bound` is stated for the losses that have one, and only for them. `old_logps`: who says what
-    the old policy's log-probs were: the trainer, by a forward pass of its own before the first
-    update, or the sampler, for free and off by the gap between the two.
-    """
-
-    name: LossName
-    clip_low: Annotated[float, Field(gt=0, lt=1)]
-    clip_high: PositiveFloat
-    bound: Annotated[float, Field(ge=1)] | None = None
-    aggregate: Literal["sequence_mean", "token_mean", "constant"]
-    old_logps: Literal["trainer", "sampler"]
-    epochs: PositiveInt
-    minibatches: PositiveInt
-
-    @model_validator(mode="after")
-    def _bounded(self) -> Self:
-        check_bound("loss", self.name, self.bound)
-        return self
-
-
 class EvalConfig(Strict):
     """Held-out evaluation: the same prompts for every arm, seed and step."""
 
@@ -340,6 +264,10 @@ class RunConfig(ProgramConfig):
                 "engine.zero_stage: the sampler in the trainer's process needs whole weights; "
                 "expected 0, 1 or 2, got 3"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
         if self.program == "gradient_weight":
             self._one_right_response()
         if self.kl is not None and self.kl.target and not (self.kl.loss or self.reward.kl):

@@ -6,7 +6,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from rl.config.gradient_covariance import Baseline, TreeSize
-from rl.config.run import Fraction, OptimConfig, PositiveFloat, PositiveInt, ProgramConfig
+from rl.config.run import OptimConfig, ProgramConfig
+from rl.config.scalars import Fraction, PositiveFloat, PositiveInt
 from rl.config.schema import Strict
 
 # Listed responses, and contexts, of all prompts together.

@@ -10,8 +10,24 @@ POLICY: dict[str, Metric] = {
     "train/reward_by_difficulty": Metric("policy", "mean reward of the batch", "difficulty"),
     "train/kl": Metric(
         "policy",
-        "mean log pi - log pi_base of the batch's responses, nats a response; with reward.kl only",
+        "mean estimate of KL(pi || reference), nats a response; with reward.kl or kl only, and k1 "
+        "against the base model without the latter",
     ),
+    "train/kl_coefficient": Metric(
+        "policy", "coefficients of the penalty at this step, their sum; with kl.target only"
+    ),
+    **{
+        f"train/base_{estimator}{end}": Metric(
+            "policy",
+            f"{what} KL(pi || base model) by {estimator} of whole responses, nats; with kl",
+        )
+        for estimator in ("k1", "k2", "k3")
+        for end, what in (
+            ("", "mean estimate of"),
+            ("_std", "standard deviation over responses of the estimate of"),
+            ("_se", "standard error of the mean estimate of"),
+        )
+    },
     "train/mixed_groups": Metric("policy", "share of groups whose rewards differ, in [0, 1]"),
     "train/weight_by_difficulty": Metric(
         "policy", "mean over groups of (1/G) sum_i A_i 1[r_i > 0]", "difficulty"
@@ -25,7 +41,22 @@ POLICY: dict[str, Metric] = {
     ),
     "train/update_norm": Metric("policy", "norm of the step's whole parameter change"),
     "train/lr": Metric("policy", "learning rate of the step's last update"),
-    "train/clip_fraction": Metric("policy", "share of tokens whose ratio the clip cuts off"),
+    "train/clip_fraction": Metric(
+        "policy", "share of tokens whose ratio PPO's clip cuts off, or would"
+    ),
+    # Where a step is several updates; of tokens where A is not 0.
+    **{
+        f"train/ratio_{side}_{sign}": Metric(
+            "policy",
+            f"share of tokens with a ratio {side} the clip's bounds and a {sign} advantage",
+        )
+        for side in ("above", "below")
+        for sign in ("positive", "negative")
+    },
+    "train/ratio_quantiles": Metric(
+        "policy", "quantiles of the ratios at the step's last update", "quantile"
+    ),
+    "train/ratio_max": Metric("policy", "largest ratio at the step's last update"),
     "train/logp_gap_mean": Metric(
         "policy", "mean |sampler - trainer log-prob| where A is not 0, nats a token"
     ),

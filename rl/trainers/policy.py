@@ -37,7 +37,8 @@ def train_policy(
 ) -> int:
     """Train `model` by `config`, log every step, and return the number of tokens sampled.
 
-    The reward is that of the response, less `reward.kl` times how far it is from `model` as given.
+    The reward is that of the response, less `reward.kl` times how far it is from the reference,
+    which is `model` as given where the run's `kl` says no other.
 
     Goes on from the log's checkpoint where there is one: every random number is named by what it
     is for, so that weights, optimiser, running mean and step are all the state there is.
@@ -48,7 +49,7 @@ def train_policy(
     task = make_task(config.task)
     tokenizer = make_tokenizer(task)
     scorer = make_scorer(config, task)
-    reference = Reference(model, config) if config.reward.kl else None
+    reference = Reference(model, config) if config.reward.kl or config.kl else None
     engine = make_engine(
         model,
         config.optim,
@@ -64,6 +65,8 @@ def train_policy(
         state = engine.load(log.checkpoint)
         sampler.load_weights(model.state_dict())
         running = RunningMean(**state["running"])
+        if reference is not None:
+            reference.restore(state["reference"])
         first, tokens = state["step"], state["tokens"]
 
     for step in range(first, config.steps):
@@ -88,11 +91,10 @@ def train_policy(
         )
         batch = collate(rollouts_B, torch.zeros(len(rollouts_B)), tokenizer.pad_id)
         batch = batch.to(engine.device)
-        rewards_PG, penalised = scores_PG, {}
+        rewards_PG, distance = scores_PG, None
         if reference is not None:
-            kl_PG = reference.divergence(engine, batch, micro_tokens)
-            rewards_PG = scores_PG - config.reward.kl * kl_PG
-            penalised = {"train/kl": float(kl_PG.mean())}
+            distance = reference.measure(engine, model, batch, step=step, micro_tokens=micro_tokens)
+            rewards_PG = scores_PG - distance.off_reward_PG
         advantages_PG = advantages(
             rewards_PG,
             baseline=config.advantage.baseline,
@@ -107,7 +109,13 @@ def train_policy(
 
         before = _flat(model)
         updated = update_policy(
-            engine, batch, config, micro_tokens=micro_tokens, seed=seed, step=step
+            engine,
+            batch,
+            config,
+            micro_tokens=micro_tokens,
+            seed=seed,
+            step=step,
+            penalty=distance.in_loss if distance else None,
         )
         sampler.load_weights(model.state_dict())
 
@@ -115,13 +123,15 @@ def train_policy(
             step,
             {
                 **batch_metrics(rollouts_B, scores_PG, advantages_PG),
-                **penalised,
+                **(distance.metrics if distance else {}),
                 **updated,
                 "train/update_norm": float((_flat(model) - before).norm()),
             },
         )
         tokens += int(batch.response_BT.sum())
         state = {"step": step + 1, "tokens": tokens, "running": asdict(running)}
+        if reference is not None:
+            state["reference"] = reference.state()
         log.keep(step + 1, partial(engine.save, state=state))
         report(step + 1, float(scores_PG.mean()) / config.reward.scale)
 

@@ -1,13 +1,15 @@
 """One batch of rollouts into optimiser updates: epochs x minibatches x micro-batches."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from rl.config import RunConfig
+from rl.config import KLConfig, RunConfig
 from rl.engine import Engine
+from rl.kl import kl_penalty
 from rl.logprobs import token_logps
 from rl.losses import aggregate, clip_fraction, policy_loss, ratio_shares
 from rl.models import from_prompt_end
@@ -15,13 +17,25 @@ from rl.seeding import derive
 from rl.trainers.parts import length_buckets
 from rl.types import Batch
 
+QUANTILES = (0.01, 0.05, 0.5, 0.95, 0.99)
+
+
+@dataclass(frozen=True)
+class LossPenalty:
+    """coefficient * kl_penalty from a reference, whose log-probs of the batch are `logp_ref_BT`."""
+
+    logp_ref_BT: Tensor
+    coefficient: float
+    kl: KLConfig
+
 
 @dataclass
 class Tally:
     """Sums over the micro-batches of a step, for its metrics."""
 
     tokens: int = 0
-    clipped: float = 0.0
+    shares: Counter[str] = field(default_factory=Counter)
+    ratios: list[Tensor] = field(default_factory=list)  # of the present update
     gap_tokens: int = 0
     gap_sum: float = 0.0
     gap_max: float = 0.0
@@ -30,8 +44,15 @@ class Tally:
 
 
 def update_policy(
-    engine: Engine, batch: Batch, config: RunConfig, *, micro_tokens: int, seed: int, step: int
-) -> dict[str, float]:
+    engine: Engine,
+    batch: Batch,
+    config: RunConfig,
+    *,
+    micro_tokens: int,
+    seed: int,
+    step: int,
+    penalty: LossPenalty | None = None,
+) -> dict[str, float | dict[float, float]]:
     """Take every update of one step and return its metrics.
 
     Old log-probs by `loss.old_logps`. Those of the trainer are, where a step is one update, that
@@ -39,31 +60,55 @@ def update_policy(
     first update. A micro-batch has at most `micro_tokens`.
     """
     loss = config.loss
+    updates = loss.epochs * loss.minibatches
     logp_old_BT = None
     if loss.old_logps == "sampler":
         logp_old_BT = batch.logp_sampler_BT
-    elif loss.epochs * loss.minibatches > 1:
+    elif updates > 1:
         logp_old_BT = response_logps(engine.model, batch, config, micro_tokens)
     tally = Tally()
     lr = 0.0
     for epoch in range(loss.epochs):
         for rows in _minibatches(batch, loss.minibatches, derive("minibatch", seed, step, epoch)):
             first = not tally.norms
+            tally.ratios.clear()
             update = engine.update(
                 micro_losses(
-                    engine.model, batch, logp_old_BT, rows, config, micro_tokens, tally, gap=first
+                    engine.model,
+                    batch,
+                    logp_old_BT,
+                    rows,
+                    config,
+                    micro_tokens,
+                    tally,
+                    gap=first,
+                    penalty=penalty,
                 )
             )
             tally.losses.append(update.loss)
             tally.norms.append(update.grad_norm)
             lr = update.lr
+    shares = {name: count / tally.tokens for name, count in tally.shares.items()}
     return {
+        **(_ratio_metrics(shares, torch.cat(tally.ratios)) if updates > 1 else {}),
         "train/loss": sum(tally.losses) / len(tally.losses),
         "train/grad_norm": sum(tally.norms) / len(tally.norms),
         "train/lr": lr,
-        "train/clip_fraction": tally.clipped / tally.tokens,
+        "train/clip_fraction": clip_fraction(shares),
         "train/logp_gap_mean": tally.gap_sum / tally.gap_tokens,
         "train/logp_gap_max": tally.gap_max,
+    }
+
+
+def _ratio_metrics(
+    shares: dict[str, float], ratio_N: Tensor
+) -> dict[str, float | dict[float, float]]:
+    """Where the ratios went, where a step is several updates."""
+    at_Q = ratio_N.double().quantile(torch.tensor(QUANTILES).double().to(ratio_N.device))
+    return {
+        **{f"train/ratio_{where}": share for where, share in shares.items()},
+        "train/ratio_quantiles": dict(zip(QUANTILES, at_Q.tolist(), strict=True)),
+        "train/ratio_max": float(ratio_N.max()),
     }
 
 
@@ -107,17 +152,18 @@ def micro_losses(
     tally: Tally,
     *,
     gap: bool,
+    penalty: LossPenalty | None = None,
 ) -> Iterator[Callable[[], Tensor]]:
     """The parts of one update's loss. Denominators are those of the whole minibatch.
 
-    Rows of advantage 0 add nothing to loss or gradient and are left out; one is kept where all
-    are such, because an update with a zero gradient still moves by its momentum.
+    Without a penalty, rows of advantage 0 add nothing to loss or gradient and are left out; one is
+    kept where all are such, because an update with a zero gradient still moves by its momentum.
     """
     settings = config.loss
     sequences, tokens = len(rows), int(batch.response_BT[rows].sum())
     clip = {"clip_low": settings.clip_low, "clip_high": settings.clip_high}
     tally.tokens += tokens
-    live = rows[batch.advantage_B[rows] != 0]
+    live = rows if penalty else rows[batch.advantage_B[rows] != 0]
     live = live if len(live) else rows[:1]
     for bucket in length_buckets(batch.length_B[live], micro_tokens):
         pick = live[bucket]
@@ -131,22 +177,33 @@ def micro_losses(
                 old_BT = logp_old_BT[pick, : logp_BT.shape[1]]
             count = int(mask_BT.sum())
             shares = ratio_shares(logp_BT.detach(), old_BT, part.advantage_B, mask_BT, **clip)
-            tally.clipped += count * clip_fraction(shares)
+            tally.shares.update({name: share * count for name, share in shares.items()})
+            tally.ratios.append((logp_BT.detach() - old_BT)[mask_BT].exp())
             if gap:
                 gap_BT = (logp_BT.detach() - part.logp_sampler_BT).abs() * mask_BT
                 tally.gap_tokens += count
                 tally.gap_sum += float(gap_BT.sum())
                 tally.gap_max = max(tally.gap_max, float(gap_BT.max()))
-            return aggregate(
-                policy_loss(
+            loss_BT = policy_loss(
+                logp_BT,
+                old_BT,
+                part.advantage_B,
+                mask_BT,
+                name=settings.name,
+                bound=settings.bound,
+                **clip,
+            )
+            if penalty is not None:
+                loss_BT = loss_BT + penalty.coefficient * kl_penalty(
                     logp_BT,
-                    old_BT,
-                    part.advantage_B,
+                    penalty.logp_ref_BT[pick, : logp_BT.shape[1]],
                     mask_BT,
-                    name=settings.name,
-                    bound=settings.bound,
-                    **clip,
-                ),
+                    estimator=penalty.kl.estimator,
+                    level=penalty.kl.level,
+                    logp_old_BT=old_BT if penalty.kl.weighted else None,
+                )
+            return aggregate(
+                loss_BT,
                 mask_BT,
                 mode=settings.aggregate,
                 sequences=sequences,
