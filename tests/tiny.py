@@ -71,6 +71,7 @@ RUN: dict[str, Any] = {
         "seed": 7,
     },
     "study": {"problems_per_difficulty": 2, "direction_samples": 8, "samples": 8},
+    "kl": None,
     "engine": {
         "zero_stage": 0,
         "precision": "fp32",
