@@ -25,6 +25,7 @@ from rl.config.kl import KLConfig
 from rl.config.lecture_sorting import LectureSortingConfig
 from rl.config.measure import Measure
 from rl.config.programs import PROGRAMS, program_config
+from rl.config.proximal import ProximalConfig, TrustRegionConfig
 from rl.config.run import (
     REWARDS_OF,
     BaseConfig,
@@ -73,6 +74,7 @@ __all__ = [
     "Measure",
     "OptimConfig",
     "ProgramConfig",
+    "ProximalConfig",
     "RewardConfig",
     "RolloutConfig",
     "RunConfig",
@@ -82,6 +84,7 @@ __all__ = [
     "TextConfig",
     "TreeConfig",
     "Trend",
+    "TrustRegionConfig",
     "VarianceRatio",
     "config_digest",
     "find_experiment",

@@ -5,6 +5,7 @@ from typing import Any
 from rl.config.episodes import EpisodesConfig
 from rl.config.gradient_covariance import GradientCovarianceConfig
 from rl.config.lecture_sorting import LectureSortingConfig
+from rl.config.proximal import ProximalConfig
 from rl.config.run import ProgramConfig, RunConfig
 from rl.config.schema import MISSING, closest, short, validate
 from rl.config.tabular import TabularConfig
@@ -16,6 +17,7 @@ PROGRAMS: dict[str, type[ProgramConfig]] = {
     "lecture_sorting": LectureSortingConfig,
     "gradient_covariance": GradientCovarianceConfig,
     "tabular": TabularConfig,
+    "proximal": ProximalConfig,
     "episodes": EpisodesConfig,
 }
 

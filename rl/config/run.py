@@ -218,6 +218,17 @@ class ProgramConfig(Strict):
     steps: PositiveInt
     engine: EngineConfig = EngineConfig()
 
+    def check_table(self) -> None:
+        """Whether the engine can train a table of logits.
+
+        Raises:
+            ValueError: it cannot.
+        """
+        if self.engine.precision != "fp32" or self.engine.compile or self.engine.zero_stage == 3:
+            raise ValueError(
+                "engine: a table needs precision fp32, compile false and zero_stage 0, 1 or 2"
+            )
+
 
 class RunConfig(ProgramConfig):
     """Everything that one run of a decoder needs, its base model included."""

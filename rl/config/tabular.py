@@ -24,6 +24,20 @@ class TreeConfig(TreeSize):
     entropy: PositiveFloat | None
     rewards: Literal["graded", "single", "likeliest", "normal"]
 
+    def check_listed(self) -> None:
+        """Whether the responses can be listed, and a policy can have the entropy.
+
+        Raises:
+            ValueError: one of them cannot.
+        """
+        if self.prompts * self.responses > MOST_ROWS:
+            raise ValueError(
+                f"world: {self.prompts} prompts x {self.responses} responses are more than "
+                f"{MOST_ROWS}; choose a shorter length or a smaller vocabulary"
+            )
+        if self.entropy is not None:
+            self.check_entropy(self.entropy)
+
 
 class ChainConfig(Strict):
     """First-order context: `good` tokens in a ring and `lost` ones beside it. The policy starts
@@ -95,13 +109,7 @@ class TabularConfig(ProgramConfig):
     def _fits(self) -> Self:
         world, baseline = self.world, self.advantage.baseline
         if isinstance(world, TreeConfig):
-            if world.prompts * world.responses > MOST_ROWS:
-                raise ValueError(
-                    f"world: {world.prompts} prompts x {world.responses} responses are more than "
-                    f"{MOST_ROWS}; choose a shorter length or a smaller vocabulary"
-                )
-            if world.entropy is not None:
-                world.check_entropy(world.entropy)
+            world.check_listed()
         elif baseline == "optimal":
             raise ValueError(
                 "advantage.baseline: the optimal one needs a list of all responses; expected "
@@ -117,8 +125,5 @@ class TabularConfig(ProgramConfig):
                 f"objective.mle_share: expected a share that makes whole updates of steps = "
                 f"{self.steps}, got {self.objective.mle_share}"
             )
-        if self.engine.precision != "fp32" or self.engine.compile or self.engine.zero_stage == 3:
-            raise ValueError(
-                "engine: a table needs precision fp32, compile false and zero_stage 0, 1 or 2"
-            )
+        self.check_table()
         return self

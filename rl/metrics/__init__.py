@@ -9,8 +9,9 @@ from rl.metrics.episodes import EPISODES
 from rl.metrics.lecture import LECTURE
 from rl.metrics.metric import Metric
 from rl.metrics.policy import POLICY
+from rl.metrics.proximal import PROXIMAL
 from rl.metrics.tabular import TABULAR
 
 __all__ = ["METRICS", "Metric"]
 
-METRICS: dict[str, Metric] = {**POLICY, **LECTURE, **TABULAR, **EPISODES}
+METRICS: dict[str, Metric] = {**POLICY, **LECTURE, **TABULAR, **PROXIMAL, **EPISODES}

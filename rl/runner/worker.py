@@ -148,6 +148,7 @@ def _programs() -> Mapping[str, Callable[..., int]]:
     from rl.trainers.episodes import train_episodes
     from rl.trainers.lecture_sorting import train_lecture_sorting
     from rl.trainers.policy import train_policy
+    from rl.trainers.proximal import train_proximal
     from rl.trainers.tabular import train_tabular
 
     return {
@@ -156,5 +157,6 @@ def _programs() -> Mapping[str, Callable[..., int]]:
         "lecture_sorting": train_lecture_sorting,
         "gradient_covariance": measure_gradient_covariance,
         "tabular": train_tabular,
+        "proximal": train_proximal,
         "episodes": train_episodes,
     }
