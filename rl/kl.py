@@ -64,13 +64,21 @@ def kl_penalty(
         Nats [B, T], 0 off the response.
 
     Raises:
-        ValueError: an unknown estimator or level.
+        ValueError: an unknown estimator or level, shapes that differ, or a mask that is not bool.
     """
     if estimator not in ESTIMATORS or level not in LEVELS:
         raise ValueError(
             f"expected an estimator of {', '.join(ESTIMATORS)} and a level of "
             f"{', '.join(LEVELS)}, got {estimator!r} and {level!r}"
         )
+    others = [logp_ref_BT, mask_BT] + ([] if logp_old_BT is None else [logp_old_BT])
+    if logp_BT.ndim != 2 or any(other.shape != logp_BT.shape for other in others):
+        raise ValueError(
+            "expected log-probabilities and a mask of one shape [B, T], got "
+            f"{', '.join(str(tuple(x.shape)) for x in (logp_BT, *others))}"
+        )
+    if mask_BT.dtype != torch.bool:
+        raise ValueError(f"expected a bool mask, got {mask_BT.dtype}")
 
     def log_ratio(other_BT: Tensor) -> Tensor:
         apart_BT = (logp_BT - other_BT.detach()).masked_fill(~mask_BT, 0.0)

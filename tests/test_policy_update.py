@@ -26,6 +26,11 @@ from tests.tiny import decoder, run_config, tokenizer
 TOKENS = tokenizer()
 ROWS = 12
 MODES = ["sequence_mean", "token_mean", "constant"]
+# With a bound where there is one; on-policy the gradient of each is that of `reinforce`.
+CLOSE: list[tuple[str, float | None]] = [
+    *(("unclipped", None), ("clipped", None), ("dual_clip", 3.0), ("cispo", 5.0)),
+    *(("sequence_is", None), ("truncated_is", 2.0)),
+]
 
 
 def made_batch(
@@ -225,13 +230,16 @@ def test_all_rows_of_advantage_zero_give_a_zero_gradient_and_a_step_of_momentum(
     assert all(torch.isfinite(flat(model)))
 
 
+@pytest.mark.parametrize(("name", "bound"), CLOSE)
 @pytest.mark.parametrize("mode", MODES)
-def test_one_on_policy_update_is_the_same_bits_clipped_or_not(mode: str) -> None:
+def test_one_on_policy_update_is_the_same_bits_clipped_or_not(
+    mode: str, name: str, bound: float | None
+) -> None:
     batch = made_batch(decoder())
     # Sampler's log-probs that are far off must not matter: the old ones are the trainer's own.
     batch = replace(batch, logp_sampler_BT=batch.logp_sampler_BT - 3.0)
     changes = {"loss.aggregate": mode, "engine.micro_batch_tokens": 60}
-    one = updated(batch, {**changes, "loss.name": "clipped"})
+    one = updated(batch, {**changes, "loss.name": name, "loss.bound": bound})
     two = updated(batch, {**changes, "loss.name": "reinforce"})
     assert one[2]["train/clip_fraction"] == 0.0
     assert torch.equal(one[0][0], two[0][0])
@@ -239,11 +247,18 @@ def test_one_on_policy_update_is_the_same_bits_clipped_or_not(mode: str) -> None
     assert not torch.equal(one[1], flat(decoder()))
 
 
+@pytest.mark.parametrize(("name", "bound"), [*CLOSE, ("gspo", None)])
 def test_old_log_probs_of_the_sampler_take_no_pass_and_agree_up_to_the_gap(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, name: str, bound: float | None
 ) -> None:
     batch = made_batch(decoder())
-    changes = {"loss.epochs": 2, "loss.minibatches": 2, "optim.lr": 1e-3}
+    changes = {
+        "loss.name": name,
+        "loss.bound": bound,
+        "loss.epochs": 2,
+        "loss.minibatches": 2,
+        "optim.lr": 1e-3,
+    }
     plain, expected, before = updated(batch, changes)
     monkeypatch.setattr(module, "response_logps", None)  # would fail if it were called
     gradients, weights, after = updated(batch, {**changes, "loss.old_logps": "sampler"})

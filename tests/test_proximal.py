@@ -219,7 +219,7 @@ def test_where_the_ratios_went(train: Any) -> None:
     assert many[0]["ratio_max"] >= many[0]["ratio_quantiles"]["0.99"] > 1.2
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """Stands for a killed process."""
 
 
@@ -241,12 +241,12 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
 
     def stop(step: int, _: float) -> None:
         if step == 3:
-            raise Killed
+            raise KilledError
 
     with RunWriter(tmp_path / "whole", manifest, checkpoint_seconds=0.0) as log:
         train_proximal(settings, seed=0, log=log, report=lambda *_: None)
     with (
-        pytest.raises(Killed),
+        pytest.raises(KilledError),
         RunWriter(tmp_path / "cut", manifest, checkpoint_seconds=0.0) as log,
     ):
         train_proximal(settings, seed=0, log=log, report=stop)

@@ -9,11 +9,14 @@ from jaxtyping import TypeCheckError
 
 from rl.advantages import advantages
 from rl.exact import expected_weight
+from rl.kl import kl_penalty
 from rl.logprobs import token_logps
-from rl.losses import LOSSES, aggregate, clip_fraction
+from rl.losses import aggregate, policy_loss, ratio_shares
 
 GROUP = {"baseline": "group_mean", "scale": "none", "ddof": 1, "eps": 0.0}
 CLIP = {"clip_low": 0.2, "clip_high": 0.2}
+CLIPPED = {"name": "clipped", **CLIP}
+K1 = {"estimator": "k1", "level": "token"}
 ROWS = torch.zeros(2, 3)
 EVERY = torch.ones(2, 3, dtype=torch.bool)
 TOTALS = {"mode": "token_mean", "sequences": 2, "tokens": 6}
@@ -29,12 +32,12 @@ TOTALS = {"mode": "token_mean", "sequences": 2, "tokens": 6}
         ),
         pytest.param(lambda: aggregate(ROWS, EVERY[:, :2], **TOTALS), id="aggregate"),
         pytest.param(
-            lambda: LOSSES["reinforce"](ROWS, ROWS, torch.zeros(3), **CLIP), id="reinforce"
+            lambda: policy_loss(ROWS, ROWS, torch.zeros(3), EVERY, **CLIPPED), id="policy_loss"
         ),
-        pytest.param(lambda: LOSSES["clipped"](ROWS, ROWS, torch.zeros(3), **CLIP), id="clipped"),
         pytest.param(
-            lambda: clip_fraction(ROWS, ROWS, torch.zeros(2), ROWS, **CLIP), id="clip_fraction"
+            lambda: ratio_shares(ROWS, ROWS, torch.zeros(2), ROWS, **CLIP), id="ratio_shares"
         ),
+        pytest.param(lambda: kl_penalty(ROWS, ROWS, ROWS, **K1), id="kl_penalty"),
         pytest.param(
             lambda: expected_weight("0.5", group_size=2, advantage_fn=lambda r: r), id="exact"
         ),
@@ -71,11 +74,18 @@ def test_annotations_are_checked_under_pytest(call):
         (aggregate, (ROWS, EVERY[:, :2]), TOTALS, "one shape"),
         (aggregate, (ROWS[0], EVERY[0]), TOTALS, "one shape"),
         (aggregate, (ROWS, ROWS), TOTALS, "bool mask"),
-        (LOSSES["reinforce"], (ROWS, ROWS, torch.zeros(3)), CLIP, "advantage \\[B\\]"),
-        (LOSSES["clipped"], (ROWS, ROWS[:, :1], torch.zeros(2)), CLIP, "advantage \\[B\\]"),
-        (LOSSES["clipped"], (ROWS[0], ROWS[0], torch.zeros(3)), CLIP, "advantage \\[B\\]"),
-        (clip_fraction, (ROWS, ROWS, torch.zeros(2), ROWS), CLIP, "bool mask"),
-        (clip_fraction, (ROWS, ROWS, torch.zeros(2), EVERY[:, :2]), CLIP, "bool mask"),
+        (policy_loss, (ROWS, ROWS, torch.zeros(3), EVERY), CLIPPED, "advantage \\[B\\]"),
+        (policy_loss, (ROWS, ROWS[:, :1], torch.zeros(2), EVERY), CLIPPED, "advantage \\[B\\]"),
+        (policy_loss, (ROWS[0], ROWS[0], torch.zeros(3), EVERY[0]), CLIPPED, "advantage \\[B\\]"),
+        (policy_loss, (ROWS, ROWS, torch.zeros(2), EVERY[:, :2]), CLIPPED, "bool mask"),
+        (policy_loss, (ROWS, ROWS, torch.zeros(2), ROWS), CLIPPED, "bool mask"),
+        (ratio_shares, (ROWS, ROWS, torch.zeros(2), ROWS), CLIP, "bool mask"),
+        (ratio_shares, (ROWS, ROWS, torch.zeros(2), EVERY[:, :2]), CLIP, "bool mask"),
+        (kl_penalty, (ROWS, ROWS[:, :1], EVERY), K1, "mask of one shape"),
+        (kl_penalty, (ROWS[0], ROWS[0], EVERY[0]), K1, "mask of one shape"),
+        (kl_penalty, (ROWS, ROWS, EVERY[:1]), K1, "mask of one shape"),
+        (kl_penalty, (ROWS, ROWS, EVERY), {**K1, "logp_old_BT": ROWS[:1]}, "mask of one shape"),
+        (kl_penalty, (ROWS, ROWS, ROWS), K1, "a bool mask"),
     ],
 )
 def test_without_the_hook_a_wrong_shape_is_a_value_error(function, args, options, message):

@@ -57,6 +57,7 @@ RUN: dict[str, Any] = {
         "name": "clipped",
         "clip_low": 0.2,
         "clip_high": 0.2,
+        "bound": None,
         "aggregate": "constant",
         "old_logps": "trainer",
         "epochs": 1,

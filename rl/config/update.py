@@ -53,6 +53,10 @@ def check_bound(where: str, name: str, bound: float | None) -> None:
             f"{where}.bound: expected with {where}.name {', '.join(BOUNDED_LOSSES)}, and only with "
             f"one of these; got {bound} for {name}"
         )
+    if name == "dual_clip" and bound == 1:
+        raise ValueError(
+            f"{where}.bound: at 1, dual_clip cuts fresh responses; expected a ratio over 1"
+        )
 
 
 class LossConfig(Strict):

@@ -38,17 +38,17 @@ def policy_loss(
     ratio, and A_i the response's advantage. All log-probabilities are in nats.
 
     Args:
-        logp_BT: under the policy being trained [B, T]; carries the gradient. Every entry must be
-            finite, those off the response too: they are masked when the values are aggregated.
+        logp_BT: under the policy being trained [B, T]; carries the gradient.
         logp_old_BT: under the policy that the batch is judged by [B, T]; never carries one.
         advantage_B: one advantage a response [B].
-        mask_BT: True on response tokens [B, T]; read where a ratio is that of a whole response.
+        mask_BT: True on response tokens [B, T]; what stands elsewhere is ignored.
         name: key of LOSSES.
         clip_low, clip_high: bounds of a clipped ratio, [1 - clip_low, 1 + clip_high].
-        bound: what the losses in BOUNDED bound, 1 or more; None for all others.
+        bound: of the losses in BOUNDED, a ratio: 1 or more, over 1 for dual_clip. None for all
+            others.
 
     Returns:
-        Loss a token [B, T].
+        Loss a token [B, T]; off the response it is finite, and means nothing.
 
     Raises:
         ValueError: an unknown name, shapes that do not fit, clip bounds or bound out of range, or
@@ -57,13 +57,18 @@ def policy_loss(
     if name not in LOSSES:
         raise ValueError(f"name: expected one of {', '.join(LOSSES)}, got {name!r}")
     _check(logp_BT, logp_old_BT, advantage_B, mask_BT, clip_low, clip_high)
-    if (name in BOUNDED) != (bound is not None) or not (bound is None or bound >= 1):
+    # At a bound of 1, dual_clip would cut fresh responses.
+    fits = bound is None or (bound > 1 if name == "dual_clip" else bound >= 1)
+    if (name in BOUNDED) != (bound is not None) or not fits:
         raise ValueError(
-            f"bound: expected a number of 1 or more for {', '.join(BOUNDED)}, and None for all "
-            f"others, got {bound} for {name}"
+            f"bound: expected a ratio of 1 or more for {', '.join(BOUNDED)} (over 1 for "
+            f"dual_clip), and None for all others, got {bound} for {name}"
         )
+    # Filled before they meet: a NaN or an infinity off the response would spoil the gradient, for
+    # the zero that masks a value later is multiplied by it on the way back.
+    logp, old = (x_BT.masked_fill(~mask_BT, 0.0) for x_BT in (logp_BT, logp_old_BT.detach()))
     clip = Clip(clip_low, clip_high, bound or 0.0)
-    return LOSSES[name](logp_BT, logp_old_BT.detach(), advantage_B[:, None], mask_BT, clip)
+    return LOSSES[name](logp, old, advantage_B[:, None], mask_BT, clip)
 
 
 def reinforce(logp: Tensor, _old: Tensor, advantage: Tensor, _mask: Tensor, _: Clip) -> Tensor:
@@ -102,7 +107,7 @@ def gspo(logp: Tensor, old: Tensor, advantage: Tensor, mask: Tensor, clip: Clip)
     the mean over its tokens is that of eq. 5.
     """
     length = mask.sum(dim=1, keepdim=True).clamp(min=1)
-    ratio = torch.exp((logp - old).masked_fill(~mask, 0.0).sum(dim=1, keepdim=True) / length)
+    ratio = torch.exp((logp - old).sum(dim=1, keepdim=True) / length)
     return -_least(ratio, advantage, clip).expand_as(logp)
 
 
@@ -115,19 +120,19 @@ def cispo(logp: Tensor, old: Tensor, advantage: Tensor, _mask: Tensor, clip: Cli
     return -torch.exp(logp - old).detach().clamp(max=clip.bound) * advantage * logp
 
 
-def sequence_is(logp: Tensor, old: Tensor, advantage: Tensor, mask: Tensor, _: Clip) -> Tensor:
+def sequence_is(logp: Tensor, old: Tensor, advantage: Tensor, _mask: Tensor, _: Clip) -> Tensor:
     """l_it = -sg(W_i) A_i log pi(o_it), W_i = prod_t w_it: importance sampling of responses.
 
     The mean over responses of pi_old of its gradient is the policy gradient of pi, without bias,
     whatever the distance (by change of measure), as long as A_i does not depend on the batch.
     """
-    return -_response_ratio(logp, old, mask).detach() * advantage * logp
+    return -_response_ratio(logp, old).detach() * advantage * logp
 
 
-def truncated_is(logp: Tensor, old: Tensor, advantage: Tensor, mask: Tensor, clip: Clip) -> Tensor:
+def truncated_is(logp: Tensor, old: Tensor, advantage: Tensor, _mask: Tensor, clip: Clip) -> Tensor:
     """`sequence_is` with min(W_i, bound) for the weight (truncated importance sampling, Ionides
     2008): less variance, and a bias where the bound is met."""
-    weight = _response_ratio(logp, old, mask).detach().clamp(max=clip.bound)
+    weight = _response_ratio(logp, old).detach().clamp(max=clip.bound)
     return -weight * advantage * logp
 
 
@@ -159,7 +164,7 @@ def ratio_shares(
     clip_low: float,
     clip_high: float,
 ) -> dict[str, float]:
-    """Shares of the masked tokens whose ratio is beyond a clip bound, by side and sign of A.
+    """Shares of the response's tokens whose ratio is beyond a clip bound, by side and sign of A.
 
     Returns:
         above_positive: w > 1 + clip_high and A > 0, which eq. 7 of 1707.06347 leaves without a
@@ -194,9 +199,9 @@ def _least(ratio: Tensor, advantage: Tensor, clip: Clip) -> Tensor:
     return torch.minimum(ratio * advantage, ratio.clamp(1 - clip.low, 1 + clip.high) * advantage)
 
 
-def _response_ratio(logp: Tensor, old: Tensor, mask: Tensor) -> Tensor:
+def _response_ratio(logp: Tensor, old: Tensor) -> Tensor:
     """W_i [B, 1], the product of a response's ratios."""
-    return torch.exp((logp - old).masked_fill(~mask, 0.0).sum(dim=1, keepdim=True))
+    return torch.exp((logp - old).sum(dim=1, keepdim=True))
 
 
 def _check(

@@ -6,6 +6,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from rl.config.run import BOUNDED_LOSSES
+from rl.losses import LOSSES
 from rl.metrics import METRICS
 
 MOST = 2**63 - 1
@@ -66,15 +68,34 @@ def optims(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @st.composite
+def penalties(draw: st.DrawFn, reward_kl: float) -> dict[str, Any]:
+    """What is made of the distance from a reference."""
+    loss = draw(st.sampled_from([0.0, 0.1]))
+    return {
+        "loss": loss,
+        "estimator": draw(st.sampled_from(["k1", "k2", "k3"])),
+        "level": draw(st.sampled_from(["token", "sequence"])),
+        "weighted": draw(st.booleans()) if loss else False,
+        "refresh": draw(st.none() | st.integers(1, MOST)),
+        "target": draw(st.none() | st.floats(1e-6, 1e3)) if loss or reward_kl else None,
+    }
+
+
+@st.composite
 def runs(draw: st.DrawFn) -> dict[str, Any]:
-    """A run that holds for both programs, so that arms may differ in the program."""
+    """A run of policy, or of either program, so that arms may differ in the program."""
+    either = draw(st.booleans())
+    program = draw(st.sampled_from(["policy", "gradient_weight"])) if either else "policy"
+    name = draw(st.sampled_from(["reinforce", "clipped"] if either else sorted(LOSSES)))
+    reward_kl = 0.0 if either else draw(st.sampled_from([0.0, 0.1]))
+    penalty = None if either else draw(st.none() | penalties(reward_kl))
     seen = draw(st.lists(st.integers(1, 20), min_size=1, max_size=4, unique=True))
     digits = draw(st.lists(st.sampled_from(seen), min_size=1, unique=True))
     kv_heads, group, pair, prompts, minibatches = (draw(st.integers(1, 4)) for _ in range(5))
     heads = kv_heads * group
     size = draw(st.integers(2, 16))
     return {
-        "program": draw(st.sampled_from(["policy", "gradient_weight"])),
+        "program": program,
         "task": {
             "name": draw(st.sampled_from(["chain_sum", "answer_first"])),
             "modulus": draw(st.integers(2, 10)),
@@ -108,7 +129,7 @@ def runs(draw: st.DrawFn) -> dict[str, Any]:
         "reward": {
             "name": "solution",
             "scale": draw(FREE["reward.scale"]),
-            "kl": 0.0,
+            "kl": reward_kl,
             "classifier": None,
             "programs": None,
         },
@@ -119,9 +140,10 @@ def runs(draw: st.DrawFn) -> dict[str, Any]:
             "eps": draw(st.floats(0, 1)),
         },
         "loss": {
-            "name": draw(st.sampled_from(["reinforce", "clipped"])),
+            "name": name,
             "clip_low": draw(FREE["loss.clip_low"]),
             "clip_high": draw(st.floats(0.001, 10)),
+            "bound": draw(st.floats(1.001, 100)) if name in BOUNDED_LOSSES else None,
             "aggregate": draw(st.sampled_from(["sequence_mean", "token_mean", "constant"])),
             "old_logps": draw(st.sampled_from(["trainer", "sampler"])),
             "epochs": draw(st.integers(1, 16)),
@@ -146,6 +168,7 @@ def runs(draw: st.DrawFn) -> dict[str, Any]:
             "micro_batch_tokens": draw(st.just("auto") | st.integers(1, 2**20)),
             "compile": draw(st.booleans()),
         },
+        "kl": penalty,
     }
 
 
@@ -239,8 +262,10 @@ def experiments(draw: st.DrawFn) -> Drawn:
     """Both files of an experiment that must load under each of its profiles."""
     run = draw(runs())
     arms = draw(st.dictionaries(NAMES, some_free(), min_size=1, max_size=3))
+    either = run["kl"] is None and run["reward"]["kl"] == 0
+    either &= run["loss"]["name"] in ("reinforce", "clipped")
     for changes in arms.values():
-        if draw(st.booleans()):
+        if either and draw(st.booleans()):
             changes["program"] = draw(st.sampled_from(["policy", "gradient_weight"]))
     profiles: dict[str, dict[str, Any]] = {}
     for name in ["laptop", *draw(st.sets(st.sampled_from(["smoke", "gpu"])))]:

@@ -171,7 +171,7 @@ def test_an_unknown_program_is_told(files: Any) -> None:
 BAD_SETTINGS: list[tuple[str, Any, str]] = [
     ("run.optim.lrr", 1e-3, "optim.lrr: unknown key; did you mean 'lr'?"),
     ("run.base.model.layer", 2, "base.model.layer: unknown key; did you mean 'layers'?"),
-    ("run.zzz", 2, "zzz: unknown key; known: advantage, base, engine, eval, loss, optim,"),
+    ("run.zzz", 2, "zzz: unknown key; known: advantage, base, engine, eval, kl, loss, opt"),
     ("run.optim.lr", "fast", "optim.lr: input should be a valid number, got 'fast'"),
     ("run.optim.lr", True, "optim.lr: input should be a valid number, got True"),
     ("run.optim.lr", 0, "optim.lr: input should be greater than 0, got 0"),

@@ -100,4 +100,7 @@ def test_the_penalty_has_no_default(policies: Any) -> None:
 
 def test_the_study_of_weights_knows_no_penalty(files: Any) -> None:
     files.put("run.reward.kl", 0.1)
-    assert "program gradient_weight: the weight is that of 0/1 rewards; expected" in files.fault()
+    assert (
+        "program gradient_weight: the weight is that of 0/1 rewards, on-policy; expected"
+        in files.fault()
+    )

@@ -9,7 +9,7 @@ import torch
 
 from rl.advantages import advantages
 from rl.exact import expected_weight, mixed_group_probability
-from rl.losses import LOSSES, aggregate
+from rl.losses import aggregate, policy_loss
 
 
 def rule(baseline, scale="none", ddof=0, eps=0.0):
@@ -96,13 +96,15 @@ def test_the_weight_multiplies_the_gradient_of_logit_p_for_a_sequence_policy(adv
     for group in itertools.product(range(4), repeat=size):
         rewards = torch.tensor([[right[i] for i in group]], dtype=torch.float64)
         logp = torch.stack([token_logps_of(texts[i]) for i in group])
-        value = LOSSES["reinforce"](
-            logp, logp.detach(), advantage_fn(rewards)[0], clip_low=0.2, clip_high=0.2
+        mask = torch.ones(size, 2, dtype=torch.bool)
+        clip = {"clip_low": 0.2, "clip_high": 0.2}
+        value = policy_loss(
+            logp, logp.detach(), advantage_fn(rewards)[0], mask, name="reinforce", **clip
         )
         # max_length 1: the sum of tokens, divided by G.
         loss = aggregate(
             value,
-            torch.ones(size, 2, dtype=torch.bool),
+            mask,
             mode="constant",
             sequences=size,
             tokens=2 * size,

@@ -5,12 +5,16 @@ import math
 import pytest
 import torch
 
-from rl.kl import sequence_k1
+from rl.kl import kl_penalty
 
 NAN, INF = math.nan, math.inf
 
 
-def test_sum_over_the_response_by_hand() -> None:
+def sequence_k1(logp, reference, mask, level="token"):
+    return kl_penalty(logp, reference, mask, estimator="k1", level=level).sum(dim=1)
+
+
+def test_sum_over_the_response_by_hand():
     logp = torch.tensor([[0.0, -1.0, -2.0, NAN], [0.0, -0.5, -0.25, -3.0]])
     reference = torch.tensor([[0.0, -1.5, -1.0, 5.0], [9.0, -1.5, -0.75, -1.0]])
     mask = torch.tensor([[False, True, True, False], [False, True, True, True]])
@@ -20,7 +24,7 @@ def test_sum_over_the_response_by_hand() -> None:
     assert sequence_k1(logp, reference, torch.zeros_like(mask)).tolist() == [0.0, 0.0]
 
 
-def test_its_mean_over_all_responses_is_the_divergence() -> None:
+def test_its_mean_over_all_responses_is_the_divergence():
     """Two tokens of two kinds; pi and its reference depend on the first token."""
     pi_first, ref_first = [0.7, 0.3], [0.4, 0.6]
     pi_next, ref_next = [[0.2, 0.8], [0.9, 0.1]], [[0.5, 0.5], [0.3, 0.7]]

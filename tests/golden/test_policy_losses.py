@@ -6,18 +6,31 @@ import pytest
 import torch
 
 from rl.logprobs import token_logps
-from rl.losses import LOSSES, aggregate, clip_fraction
+from rl.losses import BOUNDED, LOSSES, aggregate, clip_fraction, policy_loss, ratio_shares
 
 CLIP = {"clip_low": 0.2, "clip_high": 0.3}  # ratio within [.8, 1.3]
+BOUND = 3.0
+# Whose gradient is that of `reinforce`, bit for bit, where the old policy is the present one.
+SAME_ON_POLICY = ("unclipped", "clipped", "dual_clip", "cispo", "sequence_is", "truncated_is")
 
 
-def at_ratio(name, ratio, advantage):
+def losses(name, logp, old, advantage, mask=None, *, bound=BOUND, clip=CLIP):
+    mask = torch.ones_like(logp, dtype=torch.bool) if mask is None else mask
+    bound = bound if name in BOUNDED else None
+    return policy_loss(logp, old, advantage, mask, name=name, bound=bound, **clip)
+
+
+def at_ratio(name, ratio, advantage, **options):
     """Loss and its gradient with respect to logp, at one token with the given ratio."""
     logp = torch.tensor([[math.log(ratio) - 1.0]], dtype=torch.float64, requires_grad=True)
     old = torch.full_like(logp, -1.0).detach()
-    loss = LOSSES[name](logp, old, torch.tensor([advantage], dtype=torch.float64), **CLIP)
+    loss = losses(name, logp, old, torch.tensor([advantage], dtype=torch.float64), **options)
     loss.sum().backward()
     return float(loss.detach()), float(logp.grad)
+
+
+def cut_off(logp, old, advantage, mask, clip=CLIP):
+    return clip_fraction(ratio_shares(logp, old, advantage, mask, **clip))
 
 
 @pytest.mark.parametrize(
@@ -41,14 +54,9 @@ def test_clipped_on_both_sides_for_both_signs(ratio, advantage, loss, gradient, 
     found, slope = at_ratio("clipped", ratio, advantage)
     assert found == pytest.approx(loss, rel=1e-12, abs=1e-12)
     assert slope == pytest.approx(gradient, rel=1e-12, abs=1e-12)
-    share = clip_fraction(
-        torch.tensor([[math.log(ratio)]]),
-        torch.zeros(1, 1),
-        torch.tensor([advantage]),
-        torch.ones(1, 1, dtype=torch.bool),
-        **CLIP,
-    )
-    assert float(share) == float(cut)
+    one = torch.ones(1, 1, dtype=torch.bool)
+    logp = torch.tensor([[math.log(ratio)]])
+    assert cut_off(logp, torch.zeros(1, 1), torch.tensor([advantage]), one) == float(cut)
 
 
 @pytest.mark.parametrize(("ratio", "advantage"), [(1.25, 1.0), (0.75, -1.0)])
@@ -58,47 +66,49 @@ def test_a_ratio_on_the_bound_itself_is_not_cut(ratio, advantage):
     width = abs(float(logp.detach().exp()) - 1)  # exact, and so is 1 + width or 1 - width
     bounds = {"clip_low": width, "clip_high": width}
     mask = torch.ones(1, 1, dtype=torch.bool)
-    assert float(clip_fraction(logp.detach(), old, advantage_B, mask, **bounds)) == 0.0
-    LOSSES["clipped"](logp, old, advantage_B, **bounds).sum().backward()
+    assert cut_off(logp.detach(), old, advantage_B, mask, bounds) == 0.0
+    losses("clipped", logp, old, advantage_B, clip=bounds).sum().backward()
     assert float(logp.grad) == pytest.approx(-advantage * ratio)
 
 
-def test_clip_fraction_counts_masked_tokens_only():
-    logp = torch.log(torch.tensor([[1.5, 1.5, 1.0, 1.5], [0.5, 1.5, 0.5, 0.5]]))
-    mask = torch.tensor([[True, True, True, False], [True, True, False, False]])
-    advantage = torch.tensor([1.0, -1.0])
-    share = clip_fraction(logp, torch.zeros(2, 4), advantage, mask, **CLIP)
-    assert float(share) == pytest.approx(3 / 5)  # two above in the first row, one below
-    none = clip_fraction(logp, torch.zeros(2, 4), advantage, torch.zeros_like(mask), **CLIP)
-    assert float(none) == 0.0
+def test_shares_count_tokens_of_responses_by_side_and_sign():
+    logp = torch.log(torch.tensor([[1.5, 1.5, 0.5, 1.5], [0.5, 1.5, 0.5, 0.5], [1.5, 0.5, 1, 1]]))
+    mask = torch.tensor([[True, True, True, False], [True, True, False, False], [True] * 4])
+    advantage = torch.tensor([1.0, -1.0, 0.0])
+    shares = ratio_shares(logp, torch.zeros(3, 4), advantage, mask, **CLIP)
+    assert shares == {
+        "above_positive": 2 / 9,
+        "above_negative": 1 / 9,
+        "below_positive": 1 / 9,
+        "below_negative": 1 / 9,
+    }
+    assert clip_fraction(shares) == pytest.approx(3 / 9)  # what the clip leaves without a gradient
+    none = ratio_shares(logp, torch.zeros(3, 4), advantage, torch.zeros_like(mask), **CLIP)
+    assert set(none.values()) == {0.0}
 
 
 def test_reinforce_is_minus_a_times_logp():
     logp = torch.tensor([[-1.0, -2.0], [-3.0, -4.0]], requires_grad=True)
-    loss = LOSSES["reinforce"](logp, torch.zeros(2, 2), torch.tensor([2.0, -0.5]), **CLIP)
+    loss = losses("reinforce", logp, torch.zeros(2, 2), torch.tensor([2.0, -0.5]))
     assert loss.tolist() == [[2.0, 4.0], [-1.5, -2.0]]
     loss.sum().backward()
     assert logp.grad.tolist() == [[-2.0, -2.0], [0.5, 0.5]]
 
 
-def test_every_loss_is_pinned_here():
-    assert set(LOSSES) == {"reinforce", "clipped"}
-
-
 def test_a_right_answer_becomes_more_likely():
-    for name in LOSSES:
+    for name in set(LOSSES) - {"log_over_log", "no_stop_gradient"}:
         assert at_ratio(name, 1.0, 1.0)[1] < 0 < at_ratio(name, 1.0, -1.0)[1]
 
 
 def test_the_ratio_of_logarithms_learns_the_wrong_way():
-    logp = torch.tensor(-0.7, requires_grad=True)
-    gain = logp / logp.detach()  # the printed "ratio"; 1 on-policy, and its slope is 1 / logp < 0
-    gain.backward()
-    assert float(gain.detach()) == 1.0
-    assert float(logp.grad) == pytest.approx(1 / -0.7)
-    right = -at_ratio("clipped", 1.0, 1.0)[1]  # d gain / d logp of the true ratio
-    assert right == pytest.approx(1.0)
-    assert float(logp.grad) * right < 0
+    """A / |log pi_old| with log pi_old = -1: the sign of A, where that of -A is right."""
+    assert at_ratio("log_over_log", 1.0, 2.0) == pytest.approx((-2.0, 2.0))
+    assert at_ratio("log_over_log", 1.0, -2.0) == pytest.approx((2.0, -2.0))
+    logp = torch.tensor([[-0.7, -0.7, -0.7]], requires_grad=True)
+    loss = losses("log_over_log", logp, torch.tensor([[-0.7, -0.35, 0.0]]), torch.ones(1))
+    assert loss.tolist() == [pytest.approx([-1.0, -2.0, 0.0])]
+    loss.sum().backward()
+    assert logp.grad.tolist() == [pytest.approx([1 / 0.7, 1 / 0.35, 0.0])]
 
 
 def test_the_gradient_stops_at_the_old_policy():
@@ -106,12 +116,18 @@ def test_the_gradient_stops_at_the_old_policy():
     w = torch.tensor([[2.0]], dtype=torch.float64, requires_grad=True)
     logp = torch.nn.functional.logsigmoid(w)
     one = torch.ones(1, dtype=torch.float64)
-    gain = -LOSSES["clipped"](logp, logp, one, **CLIP).sum()
-    (slope,) = torch.autograd.grad(gain, w, retain_graph=True)
-    assert float(gain.detach()) == 1.0
-    assert float(slope) == pytest.approx(0.1192, abs=5e-5)
-    (through_both,) = torch.autograd.grad(torch.exp(logp - logp).sum(), w)
-    assert float(through_both) == 0.0
+    for name in ("unclipped", "clipped", "dual_clip", "gspo"):
+        gain = -losses(name, logp, logp, one).sum()
+        (slope,) = torch.autograd.grad(gain, w, retain_graph=True)
+        assert float(gain.detach()) == 1.0
+        assert float(slope) == pytest.approx(0.1192, abs=5e-5)
+    through_both = -losses("no_stop_gradient", logp, logp.detach() - 5.0, one).sum()
+    (slope,) = torch.autograd.grad(through_both, w, retain_graph=True)
+    assert (float(through_both.detach()), float(slope)) == (1.0, 0.0)
+    for name in ("cispo", "sequence_is", "truncated_is", "log_over_log"):  # none through old
+        old = logp.clone()
+        losses(name, logp.detach().requires_grad_(), old, one).sum().backward()
+    assert w.grad is None
 
 
 @pytest.mark.parametrize("mode", ["sequence_mean", "token_mean", "constant"])
@@ -126,13 +142,16 @@ def test_one_on_policy_step_is_reinforce_bit_for_bit(mode):
     def step(name):
         weight = start.clone().requires_grad_()
         logp = token_logps(inputs @ weight, tokens, temperature=0.7)
-        value = LOSSES[name](logp, logp.detach(), advantage, **CLIP)
+        value = losses(name, logp, logp.detach(), advantage, mask)
         aggregate(value, mask, mode=mode, sequences=6, tokens=20, max_length=5).backward()
-        assert float(clip_fraction(logp, logp, advantage, mask, **CLIP)) == 0.0
+        assert cut_off(logp.detach(), logp.detach(), advantage, mask) == 0.0
         return weight.grad
 
     assert step("reinforce").abs().max() > 0.01
-    assert torch.equal(step("clipped"), step("reinforce"))
+    for name in SAME_ON_POLICY:
+        assert torch.equal(step(name), step("reinforce"))
+    torch.testing.assert_close(step("gspo"), step("reinforce"), rtol=1e-5, atol=1e-7)
+    assert not torch.allclose(step("log_over_log"), step("reinforce"), atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -148,6 +167,6 @@ def test_one_on_policy_step_is_reinforce_bit_for_bit(mode):
 def test_clip_bounds_out_of_range_are_refused(name, clip):
     rows = torch.zeros(2, 3)
     with pytest.raises(ValueError, match="0 < clip_low < 1 and clip_high > 0"):
-        LOSSES[name](rows, rows, torch.zeros(2), **clip)
+        losses(name, rows, rows, torch.zeros(2), clip=clip)
     with pytest.raises(ValueError, match="0 < clip_low < 1 and clip_high > 0"):
-        clip_fraction(rows, rows, torch.zeros(2), rows == 0, **clip)
+        ratio_shares(rows, rows, torch.zeros(2), rows == 0, **clip)

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, strategies as st
 
 from rl.logprobs import token_logps
-from rl.losses import AGGREGATES, LOSSES, aggregate
+from rl.losses import AGGREGATES, BOUNDED, LOSSES, aggregate, policy_loss
 
 MODES = sorted(AGGREGATES)
 NAMES = sorted(LOSSES)
@@ -43,7 +43,16 @@ def loss_and_gradient(batch, name, mode, splits=None):
     for rows in torch.arange(len(logits)).split(splits or len(logits)):
         logp = token_logps(logits[rows], batch["tokens"][rows], temperature=0.8)
         old = logp.detach() + batch["drift"][rows]
-        value = LOSSES[name](logp, old, batch["advantage"][rows], clip_low=0.2, clip_high=0.3)
+        value = policy_loss(
+            logp,
+            old,
+            batch["advantage"][rows],
+            mask[rows],
+            name=name,
+            clip_low=0.2,
+            clip_high=0.3,
+            bound=1.5 if name in BOUNDED else None,
+        )
         part = aggregate(
             value,
             mask[rows],
