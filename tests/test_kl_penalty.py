@@ -94,7 +94,9 @@ def test_divergence_is_that_of_two_plain_forward_passes(temperature: float) -> N
     micro = micro_batch_tokens(config.engine, model)
 
     def distance() -> torch.Tensor:
-        return reference.measure(engine, model, batch, step=0, micro_tokens=micro).off_reward_PG
+        scores_PG = torch.zeros(2, 2)
+        found = reference.measure(engine, model, batch, scores_PG, step=0, micro_tokens=micro)
+        return found.off_reward_PG
 
     assert distance().tolist() == [[0.0, 0.0], [0.0, 0.0]]
     for step in range(3):

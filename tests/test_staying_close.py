@@ -97,6 +97,9 @@ def test_estimates_start_at_zero_and_state_their_errors(tmp_path: Path) -> None:
         assert std == pytest.approx(error * math.sqrt(6 * 32))
         assert mean != 0.0 < std
     assert steps[3]["train/base_k3"] > 0 < steps[3]["train/base_k2"]
+    assert "train/base_std_ratio" not in steps[0]
+    ratio = steps[3]["train/base_k3_std"] / steps[3]["train/base_k1_std"]
+    assert steps[3]["train/base_std_ratio"] == ratio
     # k1 = log(pi / base) is on average the distance, which k3 estimates too.
     apart = steps[3]["train/base_k1"] - steps[3]["train/base_k3"]
     assert abs(apart) < 4 * (steps[3]["train/base_k1_se"] + steps[3]["train/base_k3_se"])
@@ -117,6 +120,9 @@ def test_coefficients_follow_the_distance(tmp_path: Path) -> None:
     target = 0.02
     kl = {**KL, "loss": 0.25, "estimator": "k3", "target": target}
     steps = train(tmp_path / "run", {"kl": kl, "reward.kl": 0.5, "steps": 8})
+    reward, base = steps[1]["train/reward"], steps[1]["train/base_k1"]
+    coefficient = steps[1]["train/kl_coefficient"]
+    assert steps[1]["train/objective"] == pytest.approx(reward - coefficient * base)
     wanted, found = 0.75, []
     for step in range(8):
         assert steps[step]["train/kl_coefficient"] == wanted

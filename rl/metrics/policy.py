@@ -28,6 +28,12 @@ POLICY: dict[str, Metric] = {
             ("_se", "standard error of the mean estimate of"),
         )
     },
+    "train/base_std_ratio": Metric(
+        "policy", "base_k3_std / base_k1_std; not logged while policy and base model are one"
+    ),
+    "train/objective": Metric(
+        "policy", "train/reward less the coefficients of the penalty times base_k1; with kl only"
+    ),
     "train/mixed_groups": Metric("policy", "share of groups whose rewards differ, in [0, 1]"),
     "train/weight_by_difficulty": Metric(
         "policy", "mean over groups of (1/G) sum_i A_i 1[r_i > 0]", "difficulty"

@@ -93,7 +93,9 @@ def train_policy(
         batch = batch.to(engine.device)
         rewards_PG, distance = scores_PG, None
         if reference is not None:
-            distance = reference.measure(engine, model, batch, step=step, micro_tokens=micro_tokens)
+            distance = reference.measure(
+                engine, model, batch, scores_PG, step=step, micro_tokens=micro_tokens
+            )
             rewards_PG = scores_PG - distance.off_reward_PG
         advantages_PG = advantages(
             rewards_PG,

@@ -4,7 +4,6 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from rl.config import KLConfig, RunConfig
@@ -39,7 +38,14 @@ class Reference:
         self._factor = 1.0
 
     def measure(
-        self, engine: Engine, model: Decoder, batch: Batch, *, step: int, micro_tokens: int
+        self,
+        engine: Engine,
+        model: Decoder,
+        batch: Batch,
+        scores_PG: Tensor,
+        *,
+        step: int,
+        micro_tokens: int,
     ) -> Distance:
         """Of a fresh batch of `model`, before its update, with all log-probs by the trainer.
 
@@ -64,6 +70,8 @@ class Reference:
         metrics = {"train/kl": float(kl_B.double().mean())}
         if self._config.kl is not None:
             metrics |= _estimates(logp_BT, base_BT, batch)
+            cost = (in_reward + in_loss) * metrics["train/base_k1"]
+            metrics["train/objective"] = float(scores_PG.mean()) - cost
         if self._kl.target is not None:
             metrics["train/kl_coefficient"] = in_reward + in_loss
             self._factor = adapted(self._factor, metrics["train/kl"], target=self._kl.target)
@@ -118,5 +126,7 @@ def _estimates(logp_BT: Tensor, base_BT: Tensor, batch: Batch) -> dict[str, floa
         std = kl_B.double().std()
         found[f"train/base_{name}"] = float(kl_B.double().mean())
         found[f"train/base_{name}_std"] = float(std)
-        found[f"train/base_{name}_se"] = float(std / torch.tensor(len(kl_B)).sqrt())
+        found[f"train/base_{name}_se"] = float(std) / len(kl_B) ** 0.5
+    if found["train/base_k1_std"]:
+        found["train/base_std_ratio"] = found["train/base_k3_std"] / found["train/base_k1_std"]
     return found
