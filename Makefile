@@ -122,10 +122,10 @@ format: $(STAMP) ## Rewrite the code in the project's style
 
 test: lint ## Style, types, the verdict table and every test but the slow ones
 	@$(PY) -m analysis.claims readme --check
-	@$(PY) -m pytest -m "not slow"
+	@$(PY) -m pytest -m "not slow" -n "$(JOBS)" --dist loadfile
 
 test-slow: $(STAMP) ## Random kills, 10,000 random files, larger notebooks, the report in a browser (tools/browser.sh)
-	@$(PY) -m pytest -m slow
+	@$(PY) -m pytest -m slow -n "$(JOBS)" --dist loadfile
 
 clean: ## Remove caches and report/; runs/, .venv and base models stay
 	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info report
