@@ -127,17 +127,17 @@ def test_all_responses_give_the_exact_gradient(train: Any) -> None:
         assert many[0]["cosine_first"] > 0.98
 
 
-GIBBS = {**ALL, "steps": 400, "eval_every": 400, "optim.lr": 0.05, "optim.schedule": "linear"}
+GIBBS = {**ALL, "steps": 200, "eval_every": 200, "optim.lr": 0.1, "optim.schedule": "linear"}
 
 
 def test_k1_in_the_reward_reaches_the_best_policy_there_is(train: Any) -> None:
     steps, _, _ = train({**GIBBS, "reward.kl": 0.5})
     assert steps[0]["gibbs_kl"] > 0.1
-    assert steps[400]["gibbs_kl"] < 1e-6
+    assert steps[200]["gibbs_kl"] < 1e-3
     for step in steps.values():
         assert step["regret"] == pytest.approx(0.5 * step["gibbs_kl"], abs=1e-9)
     free, _, _ = train(GIBBS)
-    assert free[400]["kl_from_start"] > 1.5 * steps[400]["kl_from_start"]
+    assert free[200]["kl_from_start"] > 1.5 * steps[200]["kl_from_start"]
     assert "gibbs_kl" not in free[0]
 
 
@@ -146,9 +146,9 @@ def test_in_the_loss_k2_of_responses_reaches_it_and_k3_does_not(train: Any) -> N
     for estimator in ("k2", "k3"):
         kl = {"kl.loss": 0.5, "kl.estimator": estimator, "kl.level": "sequence"}
         steps, _, _ = train({**GIBBS, **kl})
-        found[estimator] = steps[400]["gibbs_kl"]
-    assert found["k2"] < 1e-6
-    assert found["k3"] > 1e-3
+        found[estimator] = steps[200]["gibbs_kl"]
+    assert found["k2"] < 1e-3
+    assert found["k3"] > 0.05
 
 
 def test_a_reference_renewed_at_every_step_is_none(train: Any) -> None:
@@ -237,7 +237,7 @@ class KilledError(Exception):
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     tmp_path: Path, changes: dict[str, Any]
 ) -> None:
-    settings, manifest = config(changes), {"arm": "a", "seed": 0}
+    settings, manifest = config(changes), {"arm": "a", "seed": 0, "started": "now"}
 
     def stop(step: int, _: float) -> None:
         if step == 3:
