@@ -22,6 +22,7 @@ from rl.config.kinds import (
     VarianceRatio,
 )
 from rl.config.kl import KLConfig
+from rl.config.kl_estimators import KLEstimatorsConfig
 from rl.config.lecture_sorting import LectureSortingConfig
 from rl.config.measure import Measure
 from rl.config.programs import PROGRAMS, program_config
@@ -43,6 +44,11 @@ from rl.config.run import (
     TextConfig,
 )
 from rl.config.schema import parse_overrides, parse_value, validate
+from rl.config.surrogate_gradients import (
+    StudyTreeConfig,
+    SurrogateGradientsConfig,
+    SurrogateLossConfig,
+)
 from rl.config.tabular import ChainConfig, TabularConfig, TreeConfig
 from rl.config.update import AdvantageConfig, LossConfig
 
@@ -67,6 +73,7 @@ __all__ = [
     "GradientWeightConfig",
     "Interaction",
     "KLConfig",
+    "KLEstimatorsConfig",
     "LectureSortingConfig",
     "LogRank",
     "LossConfig",
@@ -79,6 +86,9 @@ __all__ = [
     "RolloutConfig",
     "RunConfig",
     "RunSpec",
+    "StudyTreeConfig",
+    "SurrogateGradientsConfig",
+    "SurrogateLossConfig",
     "TabularConfig",
     "TaskConfig",
     "TextConfig",

@@ -4,10 +4,12 @@ from typing import Any
 
 from rl.config.episodes import EpisodesConfig
 from rl.config.gradient_covariance import GradientCovarianceConfig
+from rl.config.kl_estimators import KLEstimatorsConfig
 from rl.config.lecture_sorting import LectureSortingConfig
 from rl.config.proximal import ProximalConfig
 from rl.config.run import ProgramConfig, RunConfig
 from rl.config.schema import MISSING, closest, short, validate
+from rl.config.surrogate_gradients import SurrogateGradientsConfig
 from rl.config.tabular import TabularConfig
 from rl.errors import UserError
 
@@ -16,6 +18,8 @@ PROGRAMS: dict[str, type[ProgramConfig]] = {
     "gradient_weight": RunConfig,
     "lecture_sorting": LectureSortingConfig,
     "gradient_covariance": GradientCovarianceConfig,
+    "surrogate_gradients": SurrogateGradientsConfig,
+    "kl_estimators": KLEstimatorsConfig,
     "tabular": TabularConfig,
     "proximal": ProximalConfig,
     "episodes": EpisodesConfig,

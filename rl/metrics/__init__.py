@@ -5,6 +5,7 @@ prompts with a digit twice, else 0). Writers refuse a name that is not here, and
 only on a name that its arms' program logs.
 """
 
+from rl.metrics.closeness import CLOSENESS
 from rl.metrics.episodes import EPISODES
 from rl.metrics.lecture import LECTURE
 from rl.metrics.metric import Metric
@@ -14,4 +15,11 @@ from rl.metrics.tabular import TABULAR
 
 __all__ = ["METRICS", "Metric"]
 
-METRICS: dict[str, Metric] = {**POLICY, **LECTURE, **TABULAR, **PROXIMAL, **EPISODES}
+METRICS: dict[str, Metric] = {
+    **POLICY,
+    **LECTURE,
+    **TABULAR,
+    **PROXIMAL,
+    **CLOSENESS,
+    **EPISODES,
+}

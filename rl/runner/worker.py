@@ -145,6 +145,8 @@ def _programs() -> Mapping[str, Callable[..., int]]:
     """Each does one run and returns how many tokens (or moves in a world) it sampled."""
     from rl.studies.gradient_covariance import measure_gradient_covariance
     from rl.studies.gradient_weight import measure_gradient_weight
+    from rl.studies.kl_estimators import measure_kl_estimators
+    from rl.studies.surrogate_gradients import measure_surrogate_gradients
     from rl.trainers.episodes import train_episodes
     from rl.trainers.lecture_sorting import train_lecture_sorting
     from rl.trainers.policy import train_policy
@@ -156,6 +158,8 @@ def _programs() -> Mapping[str, Callable[..., int]]:
         "gradient_weight": measure_gradient_weight,
         "lecture_sorting": train_lecture_sorting,
         "gradient_covariance": measure_gradient_covariance,
+        "surrogate_gradients": measure_surrogate_gradients,
+        "kl_estimators": measure_kl_estimators,
         "tabular": train_tabular,
         "proximal": train_proximal,
         "episodes": train_episodes,
