@@ -5,6 +5,7 @@ As in analysis.plots, every function returns a matplotlib Figure built from tidy
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -56,7 +57,7 @@ def estimator_errors(
             height = size.clip(lower=floor)
             axes.plot(own["level"], height, color=PALETTE[i], ls=DASHES[i], lw=1.4)
             axes.plot(own["level"][~flat], height[~flat], MARKERS[i], color=PALETTE[i], ms=4.5)
-            hollow = {"mfc": "white", "mec": PALETTE[i], "ms": 4.5}
+            hollow: dict[str, Any] = {"mfc": "white", "mec": PALETTE[i], "ms": 4.5}
             axes.plot(own["level"][flat], height[flat], MARKERS[i], **hollow)
         where = (crossings or {}).get(title, math.nan)
         if math.isfinite(where):
@@ -178,7 +179,7 @@ def reward_paths(
             axes.plot(ends["x"], ends["y"], ".", color=PALETTE[i], ms=4, alpha=0.5, mew=0)
             start, end = mean.iloc[0], mean.iloc[-1]
             axes.plot(start["x"], start["y"], "o", mfc="white", mec="black", ms=5)
-            mark = {"color": PALETTE[i], "ms": 8, "mec": "white"}
+            mark: dict[str, Any] = {"color": PALETTE[i], "ms": 8, "mec": "white"}
             axes.plot(end["x"], end["y"], MARKERS[i], **mark)
         axes.set_title(title)
     name_above(figure, _handles(names))
@@ -248,7 +249,7 @@ def ratio_fans(
         levels = sorted(float(q) for q in wide.columns)
         low = [q for q in levels if q < 0.5]
         for depth, (q, other) in enumerate(zip(low, reversed(levels), strict=False)):
-            fan = {"color": PALETTE[0], "alpha": 0.18 + 0.17 * depth, "lw": 0}
+            fan: dict[str, Any] = {"color": PALETTE[0], "alpha": 0.18 + 0.17 * depth, "lw": 0}
             axes.fill_between(wide.index, wide[q], wide[other], **fan)
         if 0.5 in levels:
             axes.plot(wide.index, wide[0.5], color=PALETTE[0], lw=1.6)
