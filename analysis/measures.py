@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from rl.config import LogRank, Measure
+from rl.config import Band, LogRank, Measure
 from rl.evidence import Evidence
 
 
@@ -25,7 +25,8 @@ def measure_values(evidence: Evidence, measure: Measure, arm: str) -> "pd.Series
 
     Returns:
         A number for every planned seed; NaN where the run is not complete, the metric or one of the
-        levels asked for is absent or not finite, or a slope has fewer than two places to lie on.
+        levels asked for is absent or not finite, a slope has fewer than two places to lie on, or no
+        step lies in the band that `where` asks for.
     """
     logged = _kept(evidence, measure, arm, measure.metric)
     if measure.reduce == "slope_metric":
@@ -101,9 +102,11 @@ def in_window(step: "pd.Series[int]", total: int, shares: tuple[float, float]) -
 
 
 def _kept(evidence: Evidence, measure: Measure, arm: str, metric: str) -> pd.DataFrame:
-    """The rows of one arm and metric in the measure's steps and levels."""
+    """The rows of one arm and metric in the measure's band, steps and levels."""
     table = evidence.metrics
     rows = table[(table["arm"] == arm) & (table["metric"] == metric)]
+    if measure.where is not None:
+        rows = _inside(rows, _band(evidence, measure.where, arm))
     if rows.empty:  # an arm that the profile leaves out has no number of steps either
         return rows
     steps = rows.groupby("seed")["step"]
@@ -116,6 +119,32 @@ def _kept(evidence: Evidence, measure: Measure, arm: str, metric: str) -> pd.Dat
     if measure.levels is not None:
         rows = rows[rows["level"].isin(measure.levels)]
     return rows
+
+
+def _band(evidence: Evidence, band: Band, arm: str) -> pd.DataFrame:
+    """Where the band's metric was logged, by seed and step: `inside`, 1 or 0, or NaN where the
+    value is none."""
+    table = evidence.metrics
+    rows = table[(table["arm"] == arm) & (table["metric"] == band.metric)]
+    inside = rows["value"].between(band.low, band.high).astype("float64")
+    return rows[["seed", "step"]].assign(inside=inside.where(rows["value"].notna()))
+
+
+def _inside(rows: pd.DataFrame, band: pd.DataFrame) -> pd.DataFrame:
+    """The rows at the steps inside. A value of which that cannot be told becomes NaN, so that the
+    claim is incomplete: never dropped."""
+    joined = rows.merge(band, how="inner", on=["seed", "step"])
+    kept = joined[joined["inside"] != 0]
+    return kept.assign(value=kept["value"].where(kept["inside"].notna())).drop(columns="inside")
+
+
+def never_inside(evidence: Evidence, measure: Measure, arm: str) -> list[int]:
+    """The seeds of an arm that log the metric of the measure's band, and never lie in it."""
+    if measure.where is None:
+        return []
+    band = _band(evidence, measure.where, arm)
+    never = (band["inside"] == 0).groupby(band["seed"]).all()
+    return sorted(never.index[never].tolist())
 
 
 def _has_levels(rows: pd.DataFrame, measure: Measure) -> bool:

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import stats
+from analysis.measures import never_inside
 from analysis.rules import NOTHING, RULES, Outcome, Rule
 from rl.config import Claim, Claims
 from rl.evidence import Evidence
@@ -154,6 +155,11 @@ def _why_incomplete(evidence: Evidence, claim: Claim, table: pd.DataFrame) -> st
     refused = _rule(claim).refused(evidence, claim)
     if refused:
         return refused
+    for arm in claim.arms():
+        never = never_inside(evidence, claim.measure, arm)
+        if never and (band := claim.measure.where):
+            seeds = ", ".join(map(str, never))
+            return f"{band.metric} never lies in [{band.low:g}, {band.high:g}], {arm} seed {seeds}"
     absent = dict.fromkeys(table.index[table.isna().any(axis=1)])
     if absent:
         names = " or ".join(claim.metrics())

@@ -24,7 +24,7 @@ from rl.config.kinds import (
 from rl.config.kl import KLConfig
 from rl.config.kl_estimators import KLEstimatorsConfig
 from rl.config.lecture_sorting import LectureSortingConfig
-from rl.config.measure import Measure
+from rl.config.measure import Band, Measure
 from rl.config.programs import PROGRAMS, program_config
 from rl.config.proximal import ProximalConfig, TrustRegionConfig
 from rl.config.run import (
@@ -56,6 +56,7 @@ __all__ = [
     "PROGRAMS",
     "REWARDS_OF",
     "AdvantageConfig",
+    "Band",
     "BaseConfig",
     "ChainConfig",
     "Claim",

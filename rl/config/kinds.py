@@ -34,7 +34,8 @@ class Claim(Strict):
     def metrics(self) -> tuple[str, ...]:
         """The metrics that the claim needs of each of them."""
         measure = self.measure
-        return (measure.metric, *([measure.slope_on] if measure.slope_on else []))
+        on = [measure.slope_on] if measure.slope_on else []
+        return (measure.metric, *on, *([measure.where.metric] if measure.where else []))
 
     @model_validator(mode="after")
     def _two_arms(self) -> Self:
@@ -153,9 +154,9 @@ class LogRank(Claim):
     @model_validator(mode="after")
     def _follows_one_curve(self) -> Self:
         measure = self.measure
-        if measure.steps != "all" or measure.reduce != "mean":
+        if measure.steps != "all" or measure.reduce != "mean" or measure.where:
             raise ValueError(
-                "a log_rank claim looks at every logged step: state steps: all and no reduce"
+                "a log_rank claim looks at every logged step: state steps: all, no reduce, no where"
             )
         if METRICS[measure.metric].level is not None and len(measure.levels or ()) != 1:
             raise ValueError(

@@ -3,7 +3,7 @@
 import sys
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from rl.config.schema import Strict, closest
 from rl.metrics import METRICS
@@ -28,8 +28,33 @@ Window = Annotated[Literal["first", "last", "all"] | tuple[float, float], Before
 Levels = Annotated[tuple[float, ...], Field(min_length=1)]
 
 
+class Band(Strict):
+    """The logged steps at which a metric without levels lies in [from, to], both included."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    metric: str
+    low: Annotated[float, Field(alias="from")]
+    high: Annotated[float, Field(alias="to")]
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Self:
+        if self.metric not in METRICS:
+            told = closest(self.metric, list(METRICS))
+            raise ValueError(f"metric {self.metric!r} is never logged; {told}")
+        if METRICS[self.metric].level is not None:
+            raise ValueError(f"metric {self.metric!r} has levels; a band is of one without")
+        if not self.low < self.high:
+            raise ValueError(f"expected from < to, got {self.low} and {self.high}")
+        return self
+
+
 class Measure(Strict):
     """One number per arm and seed.
+
+    `where`: of a run's logged steps those alone at which another metric lies in a band, so that
+    arms are compared at one reward, say, and not at one step; `steps` then chooses among these. A
+    run that never comes into the band leaves the claim incomplete.
 
     `steps`: first or last logged step, all, or an inclusive range [from, to] in shares of the
     run's steps, 0 the start and 1 the end, so that a claim means the same in every profile.
@@ -43,6 +68,8 @@ class Measure(Strict):
     levels: Levels | None = None
     reduce: Literal["mean", "slope_step", "slope_level", "slope_metric"] = "mean"
     slope_on: str | None = None
+    # Left out of what is written where there is none, as of the claims that never knew of it.
+    where: Annotated[Band | None, Field(exclude_if=lambda band: band is None)] = None
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:

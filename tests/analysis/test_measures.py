@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis.measures import event_times, in_window, measure_values
+from analysis.measures import event_times, in_window, measure_values, never_inside
 from rl.config import LogRank, Measure
 from rl.evidence import COLUMNS, Evidence
 
@@ -47,7 +47,7 @@ LEVELS = evidence(
 
 
 def values(found: Evidence, **measure: Any) -> list[float]:
-    return [float(x) for x in measure_values(found, Measure(**measure), "a")]
+    return [float(x) for x in measure_values(found, Measure.model_validate(measure), "a")]
 
 
 @pytest.mark.parametrize(
@@ -125,6 +125,71 @@ def test_absent_is_nan(measure: dict[str, Any]) -> None:
 
 def test_an_absent_level_is_nan() -> None:
     assert math.isnan(values(LEVELS, metric=BY_LEVEL, steps="all", levels=(2.0, 4.0))[0])
+
+
+# Accuracy as above with the reward of these four steps; and accuracy alone at step 12.
+IN_STEP = {3: [0.0, 0.2, 0.4, 0.6], 5: [0.0, 0.4, 0.8, 0.4]}
+RISING = evidence(
+    [
+        *PLAIN.metrics.drop(columns="arm").itertuples(index=False, name=None),
+        *((seed, 12, "eval/accuracy", math.nan, 100.0) for seed in IN_STEP),
+        *(
+            (seed, 5 * i, "train/reward", math.nan, value)
+            for seed, reward in IN_STEP.items()
+            for i, value in enumerate(reward)
+        ),
+    ]
+)
+
+
+def band(low: float, high: float, metric: str = "train/reward") -> dict[str, Any]:
+    return {"metric": metric, "from": low, "to": high}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "more", "expected"),
+    [
+        (0.2, 0.4, {}, [3, 10]),  # steps 5 and 10; steps 5 and 15
+        (0.3, 0.5, {}, [4, 10]),
+        (0.2, 0.4, {"steps": "last"}, [4, 16]),  # the last in the band, not the last logged
+        (0.2, 0.4, {"steps": "first"}, [2, 4]),
+        (0.2, 0.4, {"steps": (0.5, 1)}, [4, 16]),
+        (0.2, 0.4, {"reduce": "slope_step"}, [0.4, 1.2]),
+        (0.5, 0.7, {}, [8, math.nan]),  # seed 5 never comes there
+        (0.2, 0.4, {"reduce": "slope_metric", "slope_on": "train/reward"}, [10, math.nan]),
+    ],
+)
+def test_steps_at_which_another_metric_lies_in_a_band(
+    low: float, high: float, more: dict[str, Any], expected: list[float]
+) -> None:
+    where = band(low, high)
+    got = values(RISING, **{"metric": "eval/accuracy", "steps": "all", "where": where, **more})
+    assert got == pytest.approx(expected, nan_ok=True)
+
+
+def test_a_band_keeps_all_levels_of_its_steps() -> None:
+    rows = LEVELS.metrics.drop(columns="arm").itertuples(index=False, name=None)
+    reward = [(3, step, "train/reward", math.nan, step / 4) for step in (0, 4)]
+    found = evidence([*rows, *reward], seeds=(3,))
+    for where, expected in ((band(0, 0.5), 40.0), (band(0.5, 1), 44.0), (band(0, 1), 42.0)):
+        assert values(found, metric=BY_LEVEL, steps="all", where=where) == [expected]
+
+
+def test_a_band_that_cannot_be_told_is_nan_and_one_never_met_is_named() -> None:
+    measure = Measure(metric="eval/accuracy", steps="all", where=band(0.5, 0.7))
+    assert never_inside(RISING, measure, "a") == [5]
+    assert never_inside(RISING, measure.model_copy(update={"where": None}), "a") == []
+    table = RISING.metrics.copy()
+    lost = (table["metric"] == "train/reward") & (table["seed"] == 5) & (table["step"] == 0)
+    table.loc[lost, "value"] = math.nan
+    found = Evidence(RISING.plan, RISING.manifests, table, [])
+    got = values(found, metric="eval/accuracy", steps="all", where=band(0.2, 0.4))
+    assert got == pytest.approx([3, math.nan], nan_ok=True)
+    assert never_inside(found, measure, "a") == []  # there is no saying
+    elsewhere = band(0, 1, "train/entropy")  # not logged at all
+    assert all(
+        math.isnan(x) for x in values(RISING, metric="eval/accuracy", steps="all", where=elsewhere)
+    )
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

@@ -198,3 +198,26 @@ def test_one_seed_is_inconclusive_and_has_no_interval(kit: Any) -> None:
     got = kit.one(kit.difference("greater", 0.1), {"t": [5.0], "c": [1.0]})
     assert (got.verdict, got.effect, got.n) == ("inconclusive", 4.0, 1)
     assert got.low is got.high is got.seed_sd is got.detectable is None
+
+
+def test_arms_are_compared_where_another_metric_lies_in_a_band(kit: Any) -> None:
+    """At a reward of .4 to .6, whenever that is: 5 + seed against 1. Over all steps it is less."""
+    where = {"metric": "train/reward", "from": 0.4, "to": 0.6}
+    measure = {"metric": "eval/accuracy", "steps": "all", "where": where}
+    claims = kit.claims({**kit.difference("greater", 1.0), "measure": measure})
+    rows = [
+        row
+        for arm, at in (("t", 7), ("c", 2))
+        for seed in range(5)
+        for step in range(9)
+        for row in (
+            (arm, seed, step, "train/reward", math.nan, 0.5 if step == at else 0.1 * (step > at)),
+            (arm, seed, step, "eval/accuracy", math.nan, 5.0 + seed if step == 7 else 1.0),
+        )
+    ]
+    got = judge(kit.evidence(rows, 5, claims.digests()), claims)[0]
+    assert (got.verdict, got.effect, got.n) == ("reproduced", 6.0, 5)
+    never = [(a, s, i, m, x, 0.3 if (a, s, v) == ("t", 4, 0.5) else v) for a, s, i, m, x, v in rows]
+    got = judge(kit.evidence(never, 5, claims.digests()), claims)[0]
+    assert got.verdict == "incomplete"
+    assert got.reason == "train/reward never lies in [0.4, 0.6], t seed 4"

@@ -1,7 +1,7 @@
 """Figures and frames of small worlds, with numbers by hand where there is a number."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 
 from analysis import plots, plots_arms, plots_worlds, worlds
 from rl.config import Exact, LogRank
 from rl.errors import UserError
 from rl.evidence import COLUMNS, Evidence
+from tests.analysis.pictures import check_readable
 
 Row = tuple[str, int, int, str, float, float]
 NAN = math.nan
@@ -339,37 +338,7 @@ PICTURES: dict[str, Callable[[], Figure]] = {
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_a_picture_can_be_read(name: str) -> None:
-    """No text runs out of the picture or into another, and none is smaller than 7 points."""
-    figure = PICTURES[name]()
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    whole = figure.bbox
-    left_out = {id(text) for text, drawn in _drawn_ticks(figure) if not drawn}
-    boxes = []
-    for text in figure.findobj(lambda part: isinstance(part, Text) and part.get_visible()):
-        assert isinstance(text, Text)
-        box = text.get_window_extent()
-        if not text.get_text().strip() or id(text) in left_out:
-            continue
-        assert text.get_fontsize() >= 7
-        assert whole.x0 <= box.x0 < box.x1 <= whole.x1, text.get_text()
-        assert whole.y0 <= box.y0 < box.y1 <= whole.y1, text.get_text()
-        boxes.append((text.get_text(), box))
-    for i, (one, box) in enumerate(boxes):
-        for other, second in boxes[i + 1 :]:
-            apart = box.x1 <= second.x0 or second.x1 <= box.x0
-            apart |= box.y1 <= second.y0 or second.y1 <= box.y0
-            assert apart, f"{one!r} lies on {other!r}"
-
-
-def _drawn_ticks(figure: Figure) -> Iterator[tuple[Text, bool]]:
-    """Texts of all axes' ticks, each with whether it is drawn: those out of range are kept too."""
-    for axes in figure.axes:
-        for axis, low, high in ((axes.xaxis, "x0", "x1"), (axes.yaxis, "y0", "y1")):
-            for text in axis.findobj(Text):
-                box = text.get_window_extent()
-                middle = (getattr(box, low) + getattr(box, high)) / 2
-                yield text, getattr(axes.bbox, low) - 1 <= middle <= getattr(axes.bbox, high) + 1
+    check_readable(PICTURES[name]())
 
 
 def test_an_eighth_line_is_refused() -> None:

@@ -206,6 +206,10 @@ def measures(draw: st.DrawFn, program: str, *, slope: bool, levels: bool) -> dic
         measure["slope_on"] = draw(st.sampled_from(alike))
     if metric in with_levels and not levels and draw(st.booleans()):
         measure["levels"] = draw(st.lists(st.floats(0, 20), min_size=1, max_size=3))
+    plain = [name for name in own if not own[name].level]
+    if plain and draw(st.booleans()):
+        low = draw(st.floats(-10, 10))
+        measure["where"] = {"metric": draw(st.sampled_from(plain)), "from": low, "to": low + 1}
     return measure
 
 

@@ -1,5 +1,6 @@
 """claims.yaml: a claim that could never be decided is refused before anything runs."""
 
+import json
 from typing import Any
 
 import pytest
@@ -96,6 +97,39 @@ def test_digests_tell_which_claim_was_changed(files: Any) -> None:
     assert files.load().claims.digests()["std-helps"] != after["std-helps"]
 
 
+BAND = {"metric": "train/reward", "from": 0.4, "to": 0.6}
+
+
+def test_a_claim_without_a_band_keeps_the_digest_it_had_before_there_were_bands(
+    files: Any,
+) -> None:
+    loaded = files.load().claims
+    written = loaded.claims[0].model_dump_json()
+    assert json.loads(written)["measure"] == {
+        "metric": "eval/accuracy",
+        "steps": "last",
+        "levels": None,
+        "reduce": "mean",
+        "slope_on": None,
+    }
+    before = loaded.digests()["std-helps"]
+    claim(files)["measure"] |= {"steps": "all", "where": BAND}
+    banded = files.load().claims
+    assert banded.claims[0].metrics() == ("eval/accuracy", "train/reward")
+    assert json.loads(banded.claims[0].model_dump_json())["measure"]["where"] == BAND
+    digest = banded.digests()["std-helps"]
+    claim(files)["measure"]["where"] = {**BAND, "to": 0.7}
+    assert len({before, digest, files.load().claims.digests()["std-helps"]}) == 3
+
+
+def test_the_metric_of_a_band_is_one_that_the_arm_logs(
+    files: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim(files)["measure"] |= {"where": {**BAND, "metric": "proximal/reward"}}
+    monkeypatch.setitem(METRICS, "proximal/reward", Metric("lecture_sorting", "of another program"))
+    assert "runs program 'policy', which never logs 'proximal/reward'" in files.fault()
+
+
 BAD_MEASURES: list[tuple[dict[str, Any], str]] = [
     ({"metric": "eval/acuracy"}, "metric 'eval/acuracy' is never logged; did you mean 'eval/accu"),
     ({"levels": [2.0]}, "metric 'eval/accuracy' has no levels; drop `levels`"),
@@ -111,6 +145,19 @@ BAD_MEASURES: list[tuple[dict[str, Any], str]] = [
     ),
     ({"steps": [0, "1"]}, "expected first, last, all or [from, to] in shares of the training, go"),
     ({"steps": [0, 1, 1]}, "expected first, last, all or [from, to] in shares of the training, go"),
+    (
+        {"where": {**BAND, "metric": "train/rewrad"}},
+        "metric 'train/rewrad' is never logged; did you mean 'train/reward'?",
+    ),
+    (
+        {"where": {**BAND, "metric": "eval/accuracy_by_difficulty"}},
+        "metric 'eval/accuracy_by_difficulty' has levels; a band is of one without",
+    ),
+    ({"where": {**BAND, "from": 0.6}}, "where: expected from < to, got 0.6 and 0.6"),
+    ({"where": {**BAND, "from": 0.7}}, "where: expected from < to, got 0.7 and 0.6"),
+    ({"where": {**BAND, "form": 0.7}}, "where.form: unknown key; did you mean 'from'?"),
+    ({"where": {"metric": "train/reward", "from": 0.1}}, "where.to: missing"),
+    ({"where": {**BAND, "low": 0.1}}, "where.low: unknown key; known: from, metric, to"),
     ({"stepz": 1}, "unknown key; did you mean 'steps'?"),
     (
         {"reduce": "slope_metric", "slope_on": "train/lrr"},
@@ -154,11 +201,15 @@ BAD_CLAIMS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {**LOG_RANK, "measure": {"metric": "eval/accuracy", "steps": "last"}},
-        "a log_rank claim looks at every logged step: state steps: all and no reduce",
+        "a log_rank claim looks at every logged step: state steps: all, no reduce, no where",
     ),
     (
         {**LOG_RANK, "measure": {**CURVE, "reduce": "slope_step"}},
-        "a log_rank claim looks at every logged step: state steps: all and no reduce",
+        "a log_rank claim looks at every logged step: state steps: all, no reduce, no where",
+    ),
+    (
+        {**LOG_RANK, "measure": {**CURVE, "where": BAND}},
+        "a log_rank claim looks at every logged step: state steps: all, no reduce, no where",
     ),
     (
         {**LOG_RANK, "measure": {**LEVELS, "steps": "all"}},

@@ -6,7 +6,7 @@ import pytest
 
 from rl import kl
 from rl.config import KLConfig, LossConfig
-from rl.config.run import BOUNDED_LOSSES, LossName
+from rl.config.update import BOUNDED_LOSSES, LossName
 from rl.losses import BOUNDED, LOSSES
 
 KL = {

@@ -1,323 +1,290 @@
-"""KL estimators as values and as losses: closed forms, and loops over two tokens of three kinds."""
+"""What k1, k2 and k3 estimate, how widely they spread, and where their gradients lead."""
 
 import itertools
 import math
-from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from rl.artifacts import RunWriter, read_lines
-from rl.config import program_config
-from rl.errors import UserError
-from rl.studies.kl_estimators import measure_kl_estimators
-from rl.tabular.estimators import (
-    Penalty,
-    flow,
-    forward_gradient,
-    loss_gradient,
-    normal_estimate,
-    normal_moments,
-    reverse_gradient,
-    value_moments,
-)
-from rl.tabular.gradients import listed
-from rl.tabular.worlds import tree_world
-from tests.tiny import changed
+from rl.exact import best_of_n_kl
+from rl.kl import ESTIMATORS, adapted, kl_penalty
 
-torch.set_num_threads(1)  # another number of threads sums in another order
+NAN, INF = math.nan, math.inf
+NAMES = sorted(ESTIMATORS)
 
 
 @pytest.mark.parametrize(
-    ("kl", "spreads"),
+    ("name", "up", "down"),
     [
-        (0.005, (20.0, 1.42, 1.42)),
-        (0.5, (2.0, 1.73, 1.70)),
-        (2.0, (1.0, math.sqrt(6), 3.52)),
+        ("k1", math.log(2), -math.log(2)),
+        ("k2", math.log(2) ** 2 / 2, math.log(2) ** 2 / 2),
+        ("k3", 0.5 - 1 + math.log(2), 2 - 1 - math.log(2)),
     ],
 )
-def test_normal_distributions(kl, spreads):
-    """With d ~ N(KL, 2 KL): k2 has a mean of KL + KL^2 / 2 and a variance of KL^2 (2 + 2 KL), and
-    k3 a variance of e^(2 KL) - 1 - 2 KL."""
-    k1, k2, k3 = (normal_moments(name, kl=kl) for name in ("k1", "k2", "k3"))
-    assert [found.std / kl for found in (k1, k2, k3)] == pytest.approx(spreads, abs=0.005)
-    assert [k1.mean, k3.mean] == pytest.approx([kl, kl], rel=1e-9)
-    assert k2.mean == pytest.approx(kl + kl**2 / 2, rel=1e-9)
-    assert k1.std == pytest.approx(math.sqrt(2 * kl), rel=1e-9)
-    assert k2.std == pytest.approx(kl * math.sqrt(2 + 2 * kl), rel=1e-9)
-    assert k3.std == pytest.approx(math.sqrt(math.exp(2 * kl) - 1 - 2 * kl), rel=1e-8)
+def test_values_where_the_policy_is_twice_and_half_the_reference(name, up, down):
+    d = torch.tensor([math.log(2), -math.log(2), 0.0], dtype=torch.float64)
+    assert ESTIMATORS[name](d).tolist() == pytest.approx([up, down, 0.0], rel=1e-12, abs=0)
 
 
-def test_k1_and_k3_have_one_spread_at_a_kl_of_0_628():
-    # e^x = 1 + 2 x at x = 1.2564, x = 2 KL.
-    assert math.exp(1.256431) == pytest.approx(1 + 2 * 1.256431, abs=1e-6)
-    crossing = 1.256431 / 2
-    one, three = (normal_moments(name, kl=crossing).std for name in ("k1", "k3"))
-    assert one == pytest.approx(three, rel=1e-6)
-    for kl, better in ((0.62, "k3"), (0.64, "k1")):
-        spread = {name: normal_moments(name, kl=kl).std for name in ("k1", "k3")}
-        assert min(spread, key=lambda name: spread[name]) == better
+def test_k3_near_zero_keeps_its_digits():
+    """d^2 / 2 - d^3 / 6; exp(-d) - 1 + d would be 0 or noise of 1e-7 in 32 bits."""
+    d = torch.tensor([1e-3, -1e-3])
+    expected = [5e-7 - 1e-9 / 6, 5e-7 + 1e-9 / 6]
+    assert ESTIMATORS["k3"](d).tolist() == pytest.approx(expected, rel=2e-4)
 
 
-def test_a_draw_of_the_normal_by_hand():
-    # m = 2 at KL = 2: at x = 1.5, d = -(1.5^2) / 2 + (1.5 - 2)^2 / 2 = -1.
-    x = torch.tensor([1.5], dtype=torch.float64)
-    assert float(normal_estimate("k1", x, kl=2.0)) == pytest.approx(-1.0)
-    assert float(normal_estimate("k2", x, kl=2.0)) == pytest.approx(0.5)
-    assert float(normal_estimate("k3", x, kl=2.0)) == pytest.approx(math.e - 2)
+def test_no_log_ratio_is_clamped():
+    d = torch.tensor([40.0, -40.0], dtype=torch.float64)
+    assert ESTIMATORS["k1"](d).tolist() == [40.0, -40.0]
+    assert ESTIMATORS["k2"](d).tolist() == [800.0, 800.0]
+    assert ESTIMATORS["k3"](d).tolist() == pytest.approx([39.0, math.exp(40) - 41], rel=1e-12)
 
 
-def softmax(row):
-    top = [math.exp(x) for x in row]
-    return [x / sum(top) for x in top]
+def gaussian(m):
+    """Mean and standard deviation of each estimator for x of N(0, 1) against N(m, 1), by a sum over
+    a fine grid; d = m^2 / 2 - m x, and the divergence is m^2 / 2."""
+    x = torch.linspace(-14, 14, 28001, dtype=torch.float64)
+    weight = torch.exp(-x.square() / 2)
+    weight = weight / weight.sum()
+    found = {}
+    for name, estimator in ESTIMATORS.items():
+        value = estimator(m * m / 2 - m * x)
+        mean = float((weight * value).sum())
+        found[name] = (mean, float((weight * (value - mean).square()).sum().sqrt()))
+    return found
 
 
-# Logits of pi and of ref: the first token, and the second after each first token; normal draws of
-# torch's generator at seed 0, rounded.
-PI = (
-    (1.5410, -0.2934, -2.1788),
-    ((0.5684, -1.0845, -1.3986), (0.4033, 0.8380, -0.7193), (-0.4033, -0.5966, 0.1820)),
+@pytest.mark.parametrize(
+    ("kl", "relative"),
+    [
+        (0.005, {"k1": 20, "k2": 1.42, "k3": 1.42}),
+        (0.5, {"k1": 2.0, "k2": 1.73, "k3": 1.70}),
+        (2.0, {"k1": 1.0, "k3": 3.52}),
+    ],
 )
-REF = (
-    (-0.8567, 1.1006, -1.0712),
-    ((0.1227, -0.5663, 0.3731), (-0.8920, -1.5091, 0.3704), (1.4565, 0.9398, 0.7748)),
-)
-OLD = ((0.3, 0.5, -0.2), ((0.1, 0.9, 0.4), (-0.5, 0.2, 0.6), (0.7, -0.3, 0.0)))
-FIRST, SECOND = slice(0, 3), slice(3, 12)
+def test_spread_between_two_normal_laws(kl, relative):
+    """Standard deviation over the divergence; k1 and k3 have no bias, and k2 has kl^2 / 2."""
+    found = gaussian(math.sqrt(2 * kl))
+    for name, expected in relative.items():
+        assert found[name][1] / kl == pytest.approx(expected, abs=0.006)
+    assert found["k1"][0] == pytest.approx(kl, rel=1e-9)
+    assert found["k3"][0] == pytest.approx(kl, rel=1e-9)
+    assert found["k2"][0] == pytest.approx(kl + kl**2 / 2, rel=1e-9)
 
 
-def tables(policy):
-    return softmax(policy[0]), [softmax(row) for row in policy[1]]
+def test_k1_spreads_less_than_k3_past_a_divergence_of_about_two_thirds():
+    low, high = 0.1, 2.0
+    while high - low > 1e-6:
+        middle = (low + high) / 2
+        found = gaussian(math.sqrt(2 * middle))
+        low, high = (middle, high) if found["k3"][1] < found["k1"][1] else (low, middle)
+    assert low == pytest.approx(0.63, abs=0.005)
 
 
-def table(policy):
-    return torch.tensor([policy[0], *policy[1]], dtype=torch.float64)
+# Two tokens of three kinds, as probabilities. A first token of 0 is followed by other laws than
+# the rest, and only there does the policy differ from the reference.
+PI = ([0.5, 0.3, 0.2], [[0.6, 0.2, 0.2], [0.3, 0.3, 0.4], [0.3, 0.3, 0.4]])
+REF = ([0.2, 0.3, 0.5], [[0.2, 0.2, 0.6], [0.3, 0.3, 0.4], [0.3, 0.3, 0.4]])
+OLD = ([0.4, 0.4, 0.2], [[0.3, 0.3, 0.4], [0.2, 0.5, 0.3], [0.6, 0.1, 0.3]])
+PAIRS = torch.tensor(list(itertools.product(range(3), repeat=2)))
+MASK = torch.ones(9, 2, dtype=torch.bool)
 
 
-def world():
-    rewards = torch.zeros(1, 9, dtype=torch.float64)
-    return tree_world(rewards, torch.tensor([0]), vocabulary=3, length=2)
+def logits(law):
+    first, then = (torch.tensor(part, dtype=torch.float64).log() for part in law)
+    return torch.cat([first[None], then]).requires_grad_()
 
 
-def mean_score(drawn_from, weight):
-    """sum_y P(y) (c_1 grad log pi(first) + c_2 grad log pi(second)) by the 12 logits of pi, with
-    (c_1, c_2) = weight(y), in plain loops."""
-    first, second = tables(PI)
-    draw_1, draw_2 = tables(drawn_from)
-    total = [0.0] * 12
-    for y in itertools.product(range(3), repeat=2):
-        chance = draw_1[y[0]] * draw_2[y[0]][y[1]]
-        c = weight(y)
-        for token in range(3):
-            total[token] += chance * c[0] * ((token == y[0]) - first[token])
-            at = 3 + 3 * y[0] + token
-            total[at] += chance * c[1] * ((token == y[1]) - second[y[0]][token])
-    return total
+def logps(weights):
+    """Log-probabilities [9, 2] of the tokens of all responses."""
+    logp = torch.log_softmax(weights, dim=-1)
+    first, second = PAIRS.unbind(dim=1)
+    return torch.stack([logp[0, first], logp[1 + first, second]], dim=1)
 
 
-def log_ratios(y, other=REF):
-    """(d_1, d_2) of pi against the other policy."""
-    own, others = tables(PI), tables(other)
-    return (
-        math.log(own[0][y[0]] / others[0][y[0]]),
-        math.log(own[1][y[0]][y[1]] / others[1][y[0]][y[1]]),
-    )
+def divergence(one, other):
+    """KL of whole responses."""
+    each = logps(one).sum(dim=1)
+    return (each.exp() * (each - logps(other).sum(dim=1))).sum()
 
 
-def both(x):
-    return x, x
+def mean_of(name, level, *, drawn=PI, old=None):
+    """Mean over all responses, drawn by their chance under `drawn`, of a response's penalty, and
+    the mean of its gradient [4, 3] with respect to the policy's logits."""
+    policy = logits(PI)
+    penalty = kl_penalty(
+        logps(policy),
+        logps(logits(REF)),
+        MASK,
+        estimator=name,
+        level=level,
+        logp_old_BT=None if old is None else logps(logits(old)),
+    ).sum(dim=1)
+    mean = (logps(logits(drawn)).sum(dim=1).exp().detach() * penalty).sum()
+    return mean.item(), torch.autograd.grad(mean, policy)[0]
 
 
-# d KL(pi || ref) = E_pi[d grad log pi(y)], d KL(ref || pi) = -E_ref[grad log pi(y)].
-REVERSE = mean_score(PI, lambda y: both(sum(log_ratios(y))))
-FORWARD = mean_score(REF, lambda _: both(-1.0))
+def gradients():
+    """Of the reverse and of the forward divergence, by the policy's logits."""
+    policy, ref = logits(PI), logits(REF)
+    (reverse,) = torch.autograd.grad(divergence(policy, ref), policy)
+    (forward,) = torch.autograd.grad(divergence(ref, policy), policy)
+    return reverse, forward
 
 
-def gradient(estimator, level, *, weighted=False, old=PI):
-    found = loss_gradient(
-        listed(world()), Penalty(estimator, level, weighted), table(PI), table(REF), table(old)
-    )
-    return found.flatten().tolist()
+def close(one, two):
+    torch.testing.assert_close(one, two, rtol=1e-12, atol=1e-14)
 
 
-def close(expected):
-    return pytest.approx(expected, rel=1e-10, abs=1e-12)
+def test_as_a_value_k1_and_k3_have_no_bias_and_k2_has_one():
+    kl = divergence(logits(PI), logits(REF)).item()
+    # .3 log 2.5 + .5 (.6 log 3 - .2 log 3)
+    assert kl == pytest.approx(0.3 * math.log(2.5) + 0.2 * math.log(3), rel=1e-12)
+    for level in ("token", "sequence"):
+        assert mean_of("k1", level)[0] == pytest.approx(kl, rel=1e-12)
+        assert mean_of("k3", level)[0] == pytest.approx(kl, rel=1e-12)
+    token, sequence = mean_of("k2", "token")[0], mean_of("k2", "sequence")[0]
+    first, then = math.log(2.5), math.log(3)
+    assert token == pytest.approx(0.5 * 0.7 * first**2 + 0.5 * 0.5 * 0.8 * then**2, rel=1e-12)
+    # d of a response: log 2.5 + log 3, log 2.5, log 2.5 - log 3 after 0; -log 2.5 after 2
+    both = 0.5 * (0.6 * (first + then) ** 2 + 0.2 * first**2 + 0.2 * (first - then) ** 2)
+    assert sequence == pytest.approx(0.5 * (both + 0.2 * first**2), rel=1e-12)
 
 
-def test_exact_gradients_by_enumeration():
-    found = reverse_gradient(world(), table(PI), table(REF)).flatten().tolist()
-    assert found == close(REVERSE)
-    assert found[FIRST] == pytest.approx([0.440, -0.374, -0.065], abs=6e-4)
-    assert forward_gradient(world(), table(PI), table(REF)).flatten().tolist() == close(FORWARD)
+def test_as_a_loss_k1_goes_nowhere_k2_down_the_reverse_and_k3_down_the_forward_divergence():
+    reverse, forward = gradients()
+    for level in ("token", "sequence"):
+        close(mean_of("k1", level)[1], torch.zeros_like(reverse))
+    close(mean_of("k2", "sequence")[1], reverse)
+    close(mean_of("k3", "sequence")[1], forward)
+    assert (reverse - forward).norm() > 0.3 * reverse.norm()
 
 
-def test_losses_by_enumeration_on_fresh_responses():
-    assert gradient("k1", "sequence") == pytest.approx([0.0] * 12, abs=1e-14)
-    assert gradient("k1", "token") == pytest.approx([0.0] * 12, abs=1e-14)
-    assert gradient("k2", "sequence") == close(REVERSE)
-    assert gradient("k3", "sequence") == close(FORWARD)
-    k2, k3 = gradient("k2", "token"), gradient("k3", "token")
-    assert k2 == close(mean_score(PI, log_ratios))
-    assert k3 == close(mean_score(PI, lambda y: [1 - math.exp(-d) for d in log_ratios(y)]))
+def test_k2_a_token_leaves_out_that_a_token_decides_what_comes_after_it():
+    """d of the first token .9163, 0, -.9163; the divergence after it .4394, 0, 0. The gradient by
+    a first logit is pi (d + what comes after it - their mean), and by token pi (d - its mean)."""
+    reverse, forward = gradients()
+    token = mean_of("k2", "token")[1]
+    assert reverse[0].tolist() == pytest.approx([0.4306, -0.1484, -0.2822], abs=6e-5)
+    assert token[0].tolist() == pytest.approx([0.3207, -0.0825, -0.2382], abs=6e-5)
+    close(token[1:], reverse[1:])  # nothing comes after the second token
+    # k3 by token: pi - ref at the first token, as of whole responses; at the second the forward
+    # divergence after first tokens of the policy (chance .5), not of the reference (.2).
+    by_token = mean_of("k3", "token")[1]
+    assert forward[0].tolist() == pytest.approx([0.3, 0.0, -0.3], abs=1e-12)
+    close(by_token[0], forward[0])
+    close(by_token[1], forward[1] * 0.5 / 0.2)
 
 
-def test_token_by_token_k2_is_right_at_the_last_place_alone_and_k3_at_the_first():
-    k2, k3 = gradient("k2", "token"), gradient("k3", "token")
-    assert k2[FIRST] == pytest.approx([0.493, -0.433, -0.060], abs=6e-4)
-    assert k2[FIRST] != pytest.approx(REVERSE[FIRST], rel=0.05)
-    assert k2[SECOND] == close(REVERSE[SECOND])
-    assert k3[FIRST] == close(FORWARD[FIRST])
-    assert k3[SECOND] != pytest.approx(FORWARD[SECOND], rel=0.05)
-    # In every context the direction is right; what differs is how often pi and ref come there.
-    pi_first, ref_first = tables(PI)[0], tables(REF)[0]
-    for said in range(3):
-        own, exact = k3[3 + 3 * said : 6 + 3 * said], FORWARD[3 + 3 * said : 6 + 3 * said]
-        often = pi_first[said] / ref_first[said]
-        assert own == close([often * x for x in exact])
+@pytest.mark.parametrize("old", [PI, OLD])
+@pytest.mark.parametrize("name", ["k1", "k3"])
+def test_with_the_importance_ratio_k1_and_k3_go_down_the_reverse_divergence(name, old):
+    """On-policy the ratio is 1, and its gradient is what the plain estimator leaves out."""
+    value, gradient = mean_of(name, "sequence", drawn=old, old=old)
+    assert value == pytest.approx(divergence(logits(PI), logits(REF)).item(), rel=1e-12)
+    close(gradient, gradients()[0])
+    assert (mean_of("k2", "sequence", drawn=old, old=old)[1] - gradients()[0]).norm() > 0.1
 
 
-def test_with_the_ratio_of_responses_k1_and_k3_are_right_whoever_drew_them():
-    for old in (PI, OLD):
-        for estimator in ("k1", "k3"):
-            assert gradient(estimator, "sequence", weighted=True, old=old) == close(REVERSE)
-        # grad of E_pi[d^2 / 2] is E_pi[(d^2 / 2 + d) grad log pi].
-        own = mean_score(
-            PI, lambda y: both(sum(log_ratios(y)) ** 2 / 2 + sum(log_ratios(y)))
-        )  # fmt: skip
-        assert gradient("k2", "sequence", weighted=True, old=old) == close(own)
+def test_by_token_the_importance_ratio_is_that_of_the_token():
+    logp = torch.tensor([[-1.0, -2.0]], requires_grad=True)
+    ref, old = torch.tensor([[-2.0, -1.5]]), torch.tensor([[-1.5, -2.25]])
+    mask = torch.ones(1, 2, dtype=torch.bool)
+    named = {"estimator": "k1", "logp_old_BT": old}
+    token = kl_penalty(logp, ref, mask, level="token", **named)
+    assert token.tolist()[0] == pytest.approx([math.exp(0.5) * 1.0, math.exp(0.25) * -0.5])
+    whole = kl_penalty(logp, ref, mask, level="sequence", **named)
+    assert whole.tolist()[0] == pytest.approx([0.0, math.exp(0.75) * 0.5])  # on the last token
+    (slope,) = torch.autograd.grad(whole.sum(), logp)
+    assert slope[0].tolist() == pytest.approx([math.exp(0.75) * 1.5] * 2)  # w (d + 1)
 
 
-def test_without_it_old_responses_bias_every_estimator():
-    assert gradient("k2", "sequence", old=OLD) == close(
-        mean_score(OLD, lambda y: both(sum(log_ratios(y))))
-    )
-    assert gradient("k2", "sequence", old=OLD) != pytest.approx(REVERSE, rel=0.05)
-    assert gradient("k3", "sequence", old=OLD) != pytest.approx(FORWARD, rel=0.05)
-    # A ratio a token: w_t (k3 + 1 - e^-d) = w_t d, which the prefix's ratio does not enter.
-    assert gradient("k3", "token", weighted=True, old=OLD) == close(
-        mean_score(
-            OLD,
-            lambda y: [
-                math.exp(w) * d for w, d in zip(log_ratios(y, OLD), log_ratios(y), strict=True)
-            ],
+def test_a_response_has_its_estimate_on_its_last_token():
+    logp = torch.tensor([[NAN, -1.0, -2.0, INF], [-1.0, -1.0, -1.0, -1.0], [NAN] * 4])
+    ref = torch.tensor([[0.0, -1.5, -1.0, NAN], [-1.5, -1.5, -1.5, -1.5], [-INF] * 4])
+    mask = torch.tensor([[False, True, True, False], [True] * 4, [False] * 4])
+    for name in NAMES:
+        x = logp.clone().requires_grad_()
+        found = kl_penalty(x, ref, mask, estimator=name, level="sequence")
+        at = ESTIMATORS[name](torch.tensor([-0.5, 2.0])).tolist()
+        wanted = [[0, 0, at[0], 0], [0, 0, 0, at[1]], [0] * 4]
+        assert found.tolist() == [pytest.approx(row) for row in wanted]
+        (slope,) = torch.autograd.grad(found.sum(), x)
+        assert torch.isfinite(slope).all()
+        assert not slope[~mask].any()
+
+
+def test_the_optimum_of_reward_less_penalty_is_the_tilted_reference():
+    """pi* = pi_ref exp(r / beta) / Z: there the policy gradient of r and the sequence k2's cancel,
+    and the k3's do not."""
+    beta, reward = 0.7, torch.tensor([0.0, 1.0, -2.0, 0.5, 0.5, 3.0, -1.0, 0.0, 1.0]).double()
+    ref = logps(logits(REF)).sum(dim=1)
+    best = torch.softmax(ref + reward / beta, dim=0).reshape(3, 3).detach()
+    first = best.sum(dim=1)
+    weights = torch.cat([first.log()[None], (best / first[:, None]).log()]).requires_grad_()
+    logp = logps(weights)
+    chance = logp.sum(dim=1).exp()
+    (up,) = torch.autograd.grad((chance * reward).sum(), weights, retain_graph=True)
+    slopes = {}
+    for name in NAMES:
+        named = {"estimator": name, "level": "sequence"}
+        penalty = kl_penalty(logp, logps(logits(REF)), MASK, **named).sum(dim=1)
+        (slopes[name],) = torch.autograd.grad(
+            (chance.detach() * penalty).sum(), weights, retain_graph=True
         )
-    )
+    close(up, beta * slopes["k2"])
+    assert (up - beta * slopes["k3"]).norm() > 0.1 * up.norm()
+    # What the optimum is worth is beta log Z.
+    worth = (chance * (reward - beta * (logp.sum(dim=1) - ref))).sum()
+    close(worth, beta * (ref + reward / beta).logsumexp(dim=0))
 
 
-@pytest.mark.parametrize("level", ["token", "sequence"])
-@pytest.mark.parametrize("estimator", ["k1", "k2", "k3"])
-def test_values_by_enumeration(estimator, level):
-    one = {
-        "k1": lambda d: d,
-        "k2": lambda d: d * d / 2,
-        "k3": lambda d: math.exp(-d) - 1 + d,
-    }[estimator]
-    first, second = tables(PI)
-    mean = square = 0.0
-    for y in itertools.product(range(3), repeat=2):
-        d = log_ratios(y)
-        value = sum(map(one, d)) if level == "token" else one(sum(d))
-        mean += first[y[0]] * second[y[0]][y[1]] * value
-        square += first[y[0]] * second[y[0]][y[1]] * value**2
-    found = value_moments(
-        listed(world()), Penalty(estimator, level, weighted=False), table(PI), table(REF)
-    )
-    assert found.mean == pytest.approx(mean, rel=1e-12)
-    assert found.std == pytest.approx(math.sqrt(square - mean**2), rel=1e-9)
+def test_with_two_outcomes_the_optimum_moves_the_logit_by_the_reward_over_beta():
+    p, beta, gap = 0.2, 0.5, 1.0
+    logit = math.log(p / (1 - p)) + gap / beta
+    policy = torch.tensor(logit, dtype=torch.float64, requires_grad=True)
+    q = torch.sigmoid(policy)
+    kl = q * (q / p).log() + (1 - q) * ((1 - q) / (1 - p)).log()
+    (slope,) = torch.autograd.grad(gap * q - beta * kl, policy)
+    assert slope.item() == pytest.approx(0.0, abs=1e-15)
+    assert q.item() == pytest.approx(0.6488, abs=5e-5)  # 1 / (1 + 4 exp(-2))
 
 
-def test_flow_by_hand():
-    # p = (1/2, 1/4, 1/4), logits against the gradient (2, 0, 0): mean 1, dp = p (1 - g).
-    p = torch.tensor([0.5, 0.25, 0.25], dtype=torch.float64)
-    moved = flow(p, torch.tensor([2.0, 0.0, 0.0], dtype=torch.float64))
-    assert moved.tolist() == pytest.approx([-0.5, 0.25, 0.25])
+def test_the_coefficient_follows_the_target():
+    """1707.06347, section 4: halved under target / 1.5, doubled over 1.5 target, else kept."""
+    found = [adapted(0.4, kl, target=0.3) for kl in (0.19, 0.21, 0.3, 0.44, 0.46, -0.1)]
+    assert found == [0.2, 0.4, 0.4, 0.4, 0.8, 0.2]
 
 
-RUN: dict[str, Any] = {
-    "program": "kl_estimators",
-    "steps": 1,
-    "world": {"prompts": 2, "vocabulary": 3, "length": 2, "entropy": 0.8, "rewards": "graded"},
-    "estimator": "k2",
-    "level": "sequence",
-    "weighted": False,
-    "normal": {"kls": [0.5], "samples": 4000},
-    "trees": {"distances": [0.2], "samples": 2000, "reference": 0.2, "stale": [0.0, 0.3]},
-    "field": {"cells": 4, "reference": [0.5, 0.3, 0.2]},
-}
+def exact_best_of(chance, n):
+    """KL of the best of n from one sample, where outcome k has the k-th reward: the best is at
+    most the k-th with chance F_k^n."""
+    total = np.concatenate([[0.0], np.cumsum(chance)])
+    best = np.diff(total**n)
+    return float((best * np.log(best / chance)).sum())
 
 
-def measured(directory: Path, changes: dict[str, Any] | None = None) -> dict[str, dict[str, float]]:
-    config = program_config(changed(RUN, changes), "test")
-    folder = directory / str(len(list(directory.iterdir())))
-    with RunWriter(folder, {"arm": "a", "seed": 3}) as log:
-        tokens = measure_kl_estimators(
-            config, seed=3, log=log, report=lambda _step, _value: None
-        )  # fmt: skip
-    assert tokens == 2000 * 2 * 2 + 4000
-    (record,) = read_lines(folder / "metrics.jsonl")
-    return {name.removeprefix("kl/"): x for name, x in record["values"].items()}
+@pytest.mark.parametrize(("n", "value"), [(1, 0.0), (2, 0.1931), (4, 0.6363), (16, 1.8351)])
+def test_best_of_n_without_ties_and_with_them(n, value):
+    assert best_of_n_kl(n) == pytest.approx(value, abs=5e-5)
+    # A million equal outcomes have next to no ties; two outcomes have little else.
+    fine = exact_best_of(np.full(10**6, 1e-6), n)
+    assert fine == pytest.approx(best_of_n_kl(n), abs=1e-4)
+    for p in (0.1, 0.5):
+        tied = exact_best_of(np.array([1 - p, p]), n)
+        assert tied <= best_of_n_kl(n)
+        assert n == 1 or tied < 0.95 * best_of_n_kl(n)
+    assert exact_best_of(np.array([1.0]), n) == 0.0
 
 
-def test_what_the_study_logs(tmp_path: Path) -> None:
-    k2 = measured(tmp_path)
-    assert k2["normal_bias"]["0.5"] == pytest.approx(0.25, rel=1e-9)
-    assert k2["normal_sampled_bias"]["0.5"] == pytest.approx(0.25, abs=0.1)
-    assert k2["normal_sampled_std"]["0.5"] == pytest.approx(math.sqrt(3), abs=0.15)
-    off = k2["value_sampled_bias"]["0.2"] - k2["value_bias"]["0.2"]
-    assert abs(off) < 3.5 * k2["value_sampled_error"]["0.2"]
-    assert k2["value_sampled_error"]["0.2"] == pytest.approx(
-        k2["value_std"]["0.2"] / math.sqrt(4000), rel=0.1
-    )
-    assert k2["loss_reverse_gap"]["0.2"] < 1e-12
-    assert k2["loss_reverse_cosine"]["0.2"] == pytest.approx(1.0)
-    assert k2["loss_norm"]["0.2"] == pytest.approx(1.0)
-    assert k2["loss_forward_gap"]["0.2"] > 0.05
-    assert k2["stale_reverse_gap"]["0.0"] < 1e-12
-    assert k2["stale_reverse_gap"]["0.3"] > 0.05
-    assert set(k2["place_reverse_gap"]) == {"1", "2"}
-
-    k3 = measured(tmp_path, {"estimator": "k3", "level": "token"})
-    assert abs(k3["value_bias"]["0.2"]) < 1e-12
-    assert k3["place_forward_gap"]["1"] < 1e-12
-    assert k3["place_forward_gap"]["2"] > 0.01
-
-    weighted = measured(tmp_path, {"estimator": "k3", "weighted": True})
-    assert max(weighted["stale_reverse_gap"].values()) < 1e-12
+def test_best_of_none_is_refused():
+    with pytest.raises(ValueError, match="n: expected 1 or more, got 0"):
+        best_of_n_kl(0)
 
 
-def test_the_field_by_hand(tmp_path: Path) -> None:
-    found = measured(tmp_path)
-    # (1, 1, 2), (1, 2, 1) and (2, 1, 1) quarters; against (.5, .3, .2), at the first:
-    # d = log .5, log (.25 / .3), log 2.5; dp_v = -p_v (p_v (d_v - m) - sum_u p_u^2 (d_u - m)).
-    p = (0.25, 0.25, 0.5)
-    d = [math.log(x / q) for x, q in zip(p, (0.5, 0.3, 0.2), strict=True)]
-    m = sum(x * e for x, e in zip(p, d, strict=True))
-    g = [x * (e - m) for x, e in zip(p, d, strict=True)]
-    mean = sum(x * e for x, e in zip(p, g, strict=True))
-    assert found["field_p_0"] == {"0": 0.25, "1": 0.25, "2": 0.5}
-    assert found["field_p_1"] == {"0": 0.25, "1": 0.5, "2": 0.25}
-    for action in (0, 1):
-        expected = p[action] * (mean - g[action])
-        assert found[f"field_reverse_{action}"]["0"] == pytest.approx(expected, rel=1e-12)
-        # k2 is the reverse one everywhere; KL(ref || pi) has p - q for its gradient.
-        assert found[f"field_flow_{action}"]["0"] == pytest.approx(expected, rel=1e-12)
-        ahead = [x - q for x, q in zip(p, (0.5, 0.3, 0.2), strict=True)]
-        expected = p[action] * (sum(x * e for x, e in zip(p, ahead, strict=True)) - ahead[action])
-        assert found[f"field_forward_{action}"]["0"] == pytest.approx(expected, rel=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [
-        ({"normal.kls": [0.1, 0.1]}, "normal.kls: expected distinct levels"),
-        ({"normal.kls": [21.0]}, "at most 20.0 nats, got 21.0"),
-        ({"trees.stale": [0.1, 0.1]}, "trees.stale: expected distinct levels"),
-        ({"trees.distances": [0.0]}, "greater than 0"),
-        ({"field.reference": [0.5, 0.3, 0.3]}, "sum to 1"),
-        ({"estimator": "k4"}, "estimator"),
-    ],
-)
-def test_settings_that_cannot_be_measured_are_refused(changes: dict[str, Any], told: str) -> None:
-    with pytest.raises(UserError, match=told):
-        program_config(changed(RUN, changes), "test")
+@pytest.mark.parametrize(("name", "level"), [("k4", "token"), ("k1", "batch")])
+def test_unknown_names_are_refused(name, level):
+    rows = torch.zeros(2, 3)
+    with pytest.raises(ValueError, match="expected an estimator of k1, k2, k3 and a level of to"):
+        kl_penalty(rows, rows, rows == 0, estimator=name, level=level)
