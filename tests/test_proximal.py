@@ -1,5 +1,6 @@
 """The trainer of tabular policies that reuses its samples: by equalities and by what it reaches."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,12 @@ import torch
 from rl.artifacts import RunWriter, read_lines
 from rl.config import ProximalConfig, program_config
 from rl.errors import UserError
+from rl.tabular.build import random_tree
+from rl.tabular.exact import list_responses, response_logps
 from rl.tabular.policy import TabularPolicy
 from rl.trainers import proximal
-from rl.trainers.proximal import train_proximal
+from rl.trainers.proximal import batch_loss, train_proximal
+from rl.trainers.proximal_batch import State, make_batch
 from tests.tiny import OPTIM, changed
 
 RUN: dict[str, Any] = {
@@ -125,6 +129,35 @@ def test_all_responses_give_the_exact_gradient(train: Any) -> None:
         many, _, _ = train({"group_size": 4000, "advantage.baseline": baseline, "steps": 1})
         assert many[0]["grad_norm"] == pytest.approx(exact[0]["grad_norm"], rel=0.1)
         assert many[0]["cosine_first"] > 0.98
+
+
+def test_a_batch_and_its_loss_by_the_list_of_responses() -> None:
+    """Advantage r - beta d - V, V its mean under pi_old; a penalty adds KL(pi_old || pi)."""
+    settings = config({**ALL, "reward.kl": 0.5, "loss.penalty": 2.0})
+    size = settings.world.model_dump(exclude={"name"})
+    world, logit_KV = random_tree(**size, seed=1)
+    listing = list_responses(world)
+    generator = torch.Generator().manual_seed(0)
+    nudge_KV = torch.randn(logit_KV.shape, generator=generator, dtype=torch.float64)
+    reference_KV, old_KV = logit_KV.log_softmax(dim=1), (logit_KV + nudge_KV).log_softmax(dim=1)
+    new_KV = (logit_KV - nudge_KV).log_softmax(dim=1)
+    state = State(0, 0, 1.0, 2.0, reference_KV)
+    batch = make_batch(settings, world, listing, old_KV, state, seed=0, step=0)
+
+    old_PN, reference_PN, new_PN = (
+        response_logps(listing, logp_KV) for logp_KV in (old_KV, reference_KV, new_KV)
+    )
+    given_PN = listing.reward_PN - 0.5 * (old_PN - reference_PN)
+    value_P1 = (old_PN.exp() * given_PN).sum(dim=1, keepdim=True)
+    assert torch.allclose(batch.advantage_B.view_as(old_PN), given_PN - value_P1, atol=1e-12)
+    assert torch.allclose(batch.weight_B.view_as(old_PN), 9 * old_PN.exp(), atol=1e-12)
+
+    losses = [
+        float(batch_loss(settings, world, batch, replace(state, penalty=penalty), new_KV))
+        for penalty in (0.0, 2.0)
+    ]
+    kl = float((old_PN.exp() * (old_PN - new_PN)).sum(dim=1).mean())
+    assert losses[1] - losses[0] == pytest.approx(2.0 * kl, rel=1e-12)
 
 
 GIBBS = {**ALL, "steps": 200, "eval_every": 200, "optim.lr": 0.1, "optim.schedule": "linear"}
