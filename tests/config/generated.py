@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from rl.config.run import BOUNDED_LOSSES
+from rl.config.update import BOUNDED_LOSSES
 from rl.losses import LOSSES
 from rl.metrics import METRICS
 

@@ -72,18 +72,20 @@ def test_a_ratio_on_the_bound_itself_is_not_cut(ratio, advantage):
 
 
 def test_shares_count_tokens_of_responses_by_side_and_sign():
-    logp = torch.log(torch.tensor([[1.5, 1.5, 0.5, 1.5], [0.5, 1.5, 0.5, 0.5], [1.5, 0.5, 1, 1]]))
-    mask = torch.tensor([[True, True, True, False], [True, True, False, False], [True] * 4])
+    """1.25 lies within [.8, 1.3] and .75 does not; off the response and at A = 0 nothing counts."""
+    ratio = [[1.5, 1.5, 1.25, 0.5, 1.5], [0.75, 0.75, 0.75, 1.5, 1.25], [1.5, 0.5, 1, 1, 1]]
+    logp = torch.log(torch.tensor(ratio))
+    mask = torch.arange(5) < torch.tensor([[4], [5], [3]])
     advantage = torch.tensor([1.0, -1.0, 0.0])
-    shares = ratio_shares(logp, torch.zeros(3, 4), advantage, mask, **CLIP)
+    shares = ratio_shares(logp, torch.zeros(3, 5), advantage, mask, **CLIP)
     assert shares == {
-        "above_positive": 2 / 9,
-        "above_negative": 1 / 9,
-        "below_positive": 1 / 9,
-        "below_negative": 1 / 9,
+        "above_positive": 2 / 12,
+        "above_negative": 1 / 12,
+        "below_positive": 1 / 12,
+        "below_negative": 3 / 12,
     }
-    assert clip_fraction(shares) == pytest.approx(3 / 9)  # what the clip leaves without a gradient
-    none = ratio_shares(logp, torch.zeros(3, 4), advantage, torch.zeros_like(mask), **CLIP)
+    assert clip_fraction(shares) == pytest.approx(5 / 12)  # what the clip leaves without a gradient
+    none = ratio_shares(logp, torch.zeros(3, 5), advantage, torch.zeros_like(mask), **CLIP)
     assert set(none.values()) == {0.0}
 
 
