@@ -4,8 +4,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from rl.seeding import derive, uniforms
 from rl.tabular.exact import entropies
 from rl.tabular.worlds import World
+
+Seeds = tuple[int, ...]  # that name a stream of random numbers
 
 BISECTIONS = 100  # more than float64 can tell apart
 
@@ -58,6 +61,19 @@ def draw(
         tokens.append(token_B)
         context_B = world.next_KV[context_B, token_B]
     return torch.stack(contexts, dim=1), torch.stack(tokens, dim=1)
+
+
+def draw_groups(
+    world: World, probability_KV: Float[Tensor, "K V"], *, count: int, stream: str, parts: Seeds
+) -> tuple[Int[Tensor, "B T"], Int[Tensor, "B T"]]:
+    """`count` responses to every prompt, by `draw`, prompt by prompt, B = P * count.
+
+    Each prompt has a stream of random numbers of its own, named by `stream` and `parts`.
+    """
+    seeds = [derive(stream, *parts, prompt) for prompt in range(world.prompts)]
+    uniform_BT = torch.from_numpy(uniforms(seeds, count * world.length)).view(-1, world.length)
+    prompt_B = torch.arange(world.prompts).repeat_interleave(count)
+    return draw(world, probability_KV, prompt_B, uniform_BT)
 
 
 def before_first_slip(

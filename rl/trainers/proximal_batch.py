@@ -9,9 +9,8 @@ from torch import Tensor
 from rl.advantages import advantages
 from rl.config import ProximalConfig
 from rl.kl import kl_penalty
-from rl.seeding import derive, uniforms
 from rl.tabular.exact import Listing, response_logps
-from rl.tabular.policy import draw
+from rl.tabular.policy import draw_groups
 from rl.tabular.worlds import World
 
 
@@ -63,7 +62,13 @@ def make_batch(
         context_BT, token_BT, reward_B = everything
         weight_B = (listing.reward_PN.shape[1] * probability_PN).flatten()
     else:
-        context_BT, token_BT = _samples(world, old_KV, config.group_size, seed, step)
+        context_BT, token_BT = draw_groups(
+            world,
+            old_KV.exp(),
+            count=config.group_size,
+            stream="proximal-rollout",
+            parts=(seed, step),
+        )
         reward_B = world.reward_KV[context_BT, token_BT].sum(dim=1)
         weight_B = torch.ones_like(reward_B)
     kl_B = estimate(context_BT, token_BT)
@@ -113,13 +118,3 @@ def _listed(listing: Listing) -> tuple[Tensor, Tensor, Tensor]:
     prompts = len(listing.reward_PN)
     token_BT = listing.token_NT.repeat(prompts, 1)
     return listing.context_PNT.flatten(0, 1), token_BT, listing.reward_PN.flatten()
-
-
-def _samples(
-    world: World, logp_KV: Tensor, count: int, seed: int, step: int
-) -> tuple[Tensor, Tensor]:
-    """Contexts and tokens [P * count, T]; each prompt has a stream of random numbers."""
-    seeds = [derive("proximal-rollout", seed, step, prompt) for prompt in range(world.prompts)]
-    uniform_BT = torch.from_numpy(uniforms(seeds, count * world.length)).view(-1, world.length)
-    prompt_B = torch.arange(world.prompts).repeat_interleave(count)
-    return draw(world, logp_KV.exp(), prompt_B, uniform_BT)

@@ -16,10 +16,10 @@ from rl.artifacts import RunWriter
 from rl.config import TabularConfig, TreeConfig
 from rl.engine import Engine
 from rl.losses import aggregate
-from rl.seeding import derive, uniforms
+from rl.seeding import derive
 from rl.tabular.build import random_tree
 from rl.tabular.exact import list_responses, response_logps, squared_scores, values
-from rl.tabular.policy import TabularPolicy, before_first_slip, draw
+from rl.tabular.policy import TabularPolicy, before_first_slip, draw_groups
 from rl.tabular.worlds import World, chain_world, demonstrator
 from rl.trainers.parts import engine_for
 from rl.trainers.tabular_metrics import Responses, exact_metrics, responses, sample_metrics
@@ -103,8 +103,12 @@ def make_world(config: TabularConfig, seed: int) -> tuple[World, Tensor]:
 def demonstrations(config: TabularConfig, world: World, seed: int) -> Responses:
     """The fixed data set: `data.demonstrations` responses to every prompt."""
     data = config.data
-    drawn = _draw(
-        world, demonstrator(world, noise=data.noise), data.demonstrations, "tabular-data", seed
+    drawn = draw_groups(
+        world,
+        demonstrator(world, noise=data.noise),
+        count=data.demonstrations,
+        stream="tabular-data",
+        parts=(seed,),
     )
     written_BT = torch.ones_like(drawn[1], dtype=torch.bool)
     if data.gives_up:
@@ -116,18 +120,14 @@ def own_samples(
     config: TabularConfig, world: World, logp_KV: Tensor, seed: int, step: int
 ) -> Responses:
     """One step's fresh responses of the policy: `group_size` to every prompt."""
-    drawn = _draw(world, logp_KV.exp(), config.group_size, "tabular-rollout", seed, step)
+    drawn = draw_groups(
+        world,
+        logp_KV.exp(),
+        count=config.group_size,
+        stream="tabular-rollout",
+        parts=(seed, step),
+    )
     return responses(world, *drawn, torch.ones_like(drawn[1], dtype=torch.bool))
-
-
-def _draw(
-    world: World, probability_KV: Tensor, count: int, stream: str, *parts: int
-) -> tuple[Tensor, Tensor]:
-    """Contexts and tokens [P * count, T]; each prompt has a stream of random numbers."""
-    seeds = [derive(stream, *parts, prompt) for prompt in range(world.prompts)]
-    uniform_BT = torch.from_numpy(uniforms(seeds, count * world.length)).view(-1, world.length)
-    prompt_B = torch.arange(world.prompts).repeat_interleave(count)
-    return draw(world, probability_KV, prompt_B, uniform_BT)
 
 
 def _weights(
