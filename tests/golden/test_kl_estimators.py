@@ -39,6 +39,22 @@ def test_no_log_ratio_is_clamped():
     assert ESTIMATORS["k1"](d).tolist() == [40.0, -40.0]
     assert ESTIMATORS["k2"](d).tolist() == [800.0, 800.0]
     assert ESTIMATORS["k3"](d).tolist() == pytest.approx([39.0, math.exp(40) - 41], rel=1e-12)
+    one, rows = torch.ones(1, 2, dtype=torch.bool), torch.zeros(1, 2, dtype=torch.float64)
+    for level, wanted in (("token", [800.0, 800.0]), ("sequence", [0.0, 0.0])):
+        assert kl_penalty(d[None], rows, one, estimator="k2", level=level).tolist() == [wanted]
+
+
+@pytest.mark.parametrize("level", ["token", "sequence"])
+def test_reference_and_old_policy_carry_no_gradient(level):
+    logp, ref, old = (
+        torch.tensor([row], requires_grad=True)
+        for row in ([-1.0, -2.0], [-2.0, -1.5], [-1.5, -2.5])
+    )
+    named = {"estimator": "k3", "level": level, "logp_old_BT": old}
+    penalty = kl_penalty(logp, ref, torch.ones(1, 2, dtype=torch.bool), **named)
+    found = torch.autograd.grad(penalty.sum(), (logp, ref, old), allow_unused=True)
+    assert found[0] is not None
+    assert found[1:] == (None, None)
 
 
 def gaussian(m):
