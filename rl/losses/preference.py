@@ -58,8 +58,8 @@ def preference_loss(
         ipo_mean   squared, of the difference in (1 / |y|) log pi(y) / pi_ref(y)
         simpo      logistic, less gamma, of the difference in (1 / |y|) log pi(y); no reference
 
-    Where all responses have one length L, dpo_mean at beta is dpo at beta / L; ipo_mean is no such
-    thing of ipo, as its target is one of nats a token.
+    Where all responses have one length L, dpo_mean at beta is dpo at beta / L, and ipo_mean at
+    beta is ipo at beta / L, over L^2.
 
     Args:
         pairs: log-probabilities and lengths.

@@ -43,7 +43,7 @@ def value_loss(
     # Filled first: a NaN off the mask would come back as a NaN in the gradient.
     value, target = (x.masked_fill(~mask_BT, 0.0) for x in (value_BT, return_BT.detach()))
     loss_BT = (value - target).square()
-    if value_old_BT is not None:
+    if clip is not None and value_old_BT is not None:
         if value_old_BT.shape != value_BT.shape:
             raise ValueError(
                 f"value_old_BT: expected shape {tuple(value_BT.shape)}, got "
