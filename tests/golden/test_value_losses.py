@@ -107,9 +107,13 @@ def test_gae_by_hand():
 
 def test_a_truncated_response_is_bootstrapped_only_where_that_is_said():
     """V = 6 after the second row's last token: its error is -1 + .5 6 - 4 = -2, not -5."""
-    advantage, _ = estimate(0.5, 0.5, torch.tensor([0.0, 6.0], dtype=torch.float64))
+    after = torch.tensor([0.0, 6.0], dtype=torch.float64)
+    advantage, _ = estimate(0.5, 0.5, after)
     assert torch.equal(advantage[0], estimate(0.5, 0.5)[0][0])
     assert advantage[1].tolist() == [0, 0, 0, 3.0, -2.0]  # 3.5 - 2/4
+    # V = 2 after the first row's, whose padding takes no time: 4 + 1 - 3, .5 + 2/4, -.5 + 1/4.
+    advantage, _ = estimate(0.5, 0.5, after + torch.tensor([2.0, 0.0]))
+    assert advantage[0].tolist() == [0, -0.25, 1.0, 2.0, 0]
 
 
 def test_gae_at_the_ends_of_lambda():
