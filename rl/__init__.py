@@ -7,7 +7,8 @@ Data flows one way:
 types       what flows between the parts        seeding     (run, step, problem, sample) -> seed
 config      an experiment, strict and frozen    metrics     every logged name and its meaning
 tasks       worlds of text: problems, texts     rewards     verifiers, a classifier
-advantages, returns, kl, logprobs, losses       pure tensor maths
+advantages, returns, gae, whitening, token_rewards, kl, logprobs, losses, masks
+                                                pure tensor maths
 exact, bandit, mdp, mdp_views                   small processes, worked out exactly
 worlds      episodes of many moves; toys with policies of their own, small enough to enumerate
 models      from-scratch decoders               rollout     samplers behind one protocol

@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from rl.masks import last_tokens
+
 
 def k1(d: Tensor) -> Tensor:
     """d."""
@@ -89,8 +91,7 @@ def kl_penalty(
         value = log_ratio(logp_old_BT).exp() * value
     if level == "token":
         return value
-    after_BT = mask_BT.flip(1).cumsum(dim=1).flip(1)  # response tokens from here on
-    return value.masked_fill(~(mask_BT & (after_BT == 1)), 0.0)
+    return value.masked_fill(~last_tokens(mask_BT), 0.0)
 
 
 def adapted(coefficient: float, kl: float, *, target: float) -> float:

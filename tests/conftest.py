@@ -6,8 +6,9 @@ from jaxtyping import install_import_hook
 # Module names, submodules included. The hook works on modules that are imported after it, which
 # is why it stands at the top of conftest.py and not in a fixture.
 CHECKED = (
-    *("rl.advantages", "rl.exact", "rl.kl", "rl.logprobs", "rl.losses", "rl.mdp", "rl.mdp_views"),
-    *("rl.returns", "rl.tabular", "rl.worlds"),
+    *("rl.advantages", "rl.exact", "rl.gae", "rl.kl", "rl.logprobs", "rl.losses", "rl.masks"),
+    *("rl.mdp", "rl.mdp_views", "rl.returns", "rl.tabular", "rl.token_rewards", "rl.whitening"),
+    "rl.worlds",
 )
 
 install_import_hook(CHECKED, "beartype.beartype")

@@ -13,10 +13,11 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # A unit (rl/<unit>.py or rl/<unit>/) imports units of lower rows only, and itself.
 LAYERS = (
-    {"types", "errors", "metrics", "digests", "box"},
+    {"types", "errors", "metrics", "digests", "masks", "box"},
     {
         *("seeding", "advantages", "kl", "logprobs", "losses", "exact"),
         *("tasks", "rewards", "config", "files"),
+        *("gae", "whitening", "token_rewards"),
         *("returns", "bandit", "mdp", "mdp_views"),
     },
     {"models", "tabular", "worlds"},

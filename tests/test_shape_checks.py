@@ -9,9 +9,15 @@ from jaxtyping import TypeCheckError
 
 from rl.advantages import advantages
 from rl.exact import expected_weight
+from rl.gae import gae
 from rl.kl import kl_penalty
 from rl.logprobs import token_logps
 from rl.losses import aggregate, policy_loss, ratio_shares
+from rl.losses.reward import bradley_terry, calibration, direct_assessment
+from rl.losses.value import explained_variance, value_loss
+from rl.masks import last_tokens
+from rl.token_rewards import penalised_where_unended, replaced_where_unended, token_rewards
+from rl.whitening import whiten
 
 GROUP = {"baseline": "group_mean", "scale": "none", "ddof": 1, "eps": 0.0}
 CLIP = {"clip_low": 0.2, "clip_high": 0.2}
@@ -19,6 +25,11 @@ CLIPPED = {"name": "clipped", **CLIP}
 K1 = {"estimator": "k1", "level": "token"}
 ROWS = torch.zeros(2, 3)
 EVERY = torch.ones(2, 3, dtype=torch.bool)
+GAE = {"discount": 1.0, "trace": 1.0, "value_after_B": None}
+WHITE = {"ddof": 0, "eps": 0.0, "shift_mean": True}
+PLAIN = {"clip": None, "value_old_BT": None}
+CLIPPED_VALUE = {"clip": 0.2, "value_old_BT": ROWS[:1]}
+TWO = torch.zeros(2)
 TOTALS = {"mode": "token_mean", "sequences": 2, "tokens": 6}
 
 
@@ -38,6 +49,12 @@ TOTALS = {"mode": "token_mean", "sequences": 2, "tokens": 6}
             lambda: ratio_shares(ROWS, ROWS, torch.zeros(2), ROWS, **CLIP), id="ratio_shares"
         ),
         pytest.param(lambda: kl_penalty(ROWS, ROWS, ROWS, **K1), id="kl_penalty"),
+        pytest.param(lambda: gae(ROWS, ROWS[:, :2], EVERY, **GAE), id="gae"),
+        pytest.param(lambda: whiten(ROWS, ROWS, **WHITE), id="whiten"),
+        pytest.param(lambda: value_loss(ROWS, ROWS, ROWS, **PLAIN), id="value_loss"),
+        pytest.param(lambda: bradley_terry(TWO, ROWS, margin_B=None), id="bradley_terry"),
+        pytest.param(lambda: token_rewards(ROWS, ROWS, EVERY, coefficient=0.1), id="rewards"),
+        pytest.param(lambda: last_tokens(ROWS), id="last_tokens"),
         pytest.param(
             lambda: expected_weight("0.5", group_size=2, advantage_fn=lambda r: r), id="exact"
         ),
@@ -86,6 +103,29 @@ def test_annotations_are_checked_under_pytest(call):
         (kl_penalty, (ROWS, ROWS, EVERY[:1]), K1, "mask of one shape"),
         (kl_penalty, (ROWS, ROWS, EVERY), {**K1, "logp_old_BT": ROWS[:1]}, "mask of one shape"),
         (kl_penalty, (ROWS, ROWS, ROWS), K1, "a bool mask"),
+        (gae, (ROWS, ROWS[:, :2], EVERY), GAE, "mask of one shape"),
+        (gae, (ROWS, ROWS, EVERY[:1]), GAE, "mask of one shape"),
+        (gae, (ROWS[0], ROWS[0], EVERY[0]), GAE, "mask of one shape"),
+        (gae, (ROWS, ROWS, ROWS), GAE, "a bool mask"),
+        (gae, (ROWS, ROWS, EVERY), {**GAE, "value_after_B": ROWS}, "value_after_B: expected"),
+        (whiten, (ROWS, EVERY[:1]), WHITE, "bool mask of one shape"),
+        (whiten, (ROWS[0], EVERY[0]), WHITE, "bool mask of one shape"),
+        (whiten, (ROWS, ROWS), WHITE, "bool mask of one shape"),
+        (value_loss, (ROWS, ROWS[:1], EVERY), PLAIN, "mask of one shape"),
+        (value_loss, (ROWS, ROWS, EVERY[:1]), PLAIN, "mask of one shape"),
+        (value_loss, (ROWS, ROWS, ROWS), PLAIN, "a bool mask"),
+        (value_loss, (ROWS, ROWS, EVERY), CLIPPED_VALUE, "value_old_BT: expected shape"),
+        (explained_variance, (ROWS, ROWS[:1], EVERY), {}, "mask of one shape"),
+        (bradley_terry, (TWO, TWO[:1]), {"margin_B": None}, "of one shape"),
+        (bradley_terry, (TWO, TWO), {"margin_B": ROWS}, "of one shape"),
+        (direct_assessment, (TWO, TWO), {}, "bool labels of one shape"),
+        (direct_assessment, (TWO, EVERY), {}, "bool labels of one shape"),
+        (calibration, (TWO, TWO[:1]), {"bins": 2, "lowest": 0.0}, "of one shape"),
+        (token_rewards, (ROWS, ROWS, EVERY), {"coefficient": 0.1}, "expected a score"),
+        (token_rewards, (TWO, ROWS, EVERY[:1]), {"coefficient": 0.1}, "expected a score"),
+        (token_rewards, (TWO, ROWS, ROWS), {"coefficient": 0.1}, "expected a score"),
+        (replaced_where_unended, (TWO, TWO), {"value": -1.0}, "bool flags"),
+        (penalised_where_unended, (TWO, EVERY), {"penalty": 1.0}, "bool flags"),
     ],
 )
 def test_without_the_hook_a_wrong_shape_is_a_value_error(function, args, options, message):
