@@ -8,6 +8,7 @@ from jaxtyping import install_import_hook
 CHECKED = (
     *("rl.advantages", "rl.exact", "rl.kl", "rl.logprobs", "rl.losses", "rl.mdp", "rl.mdp_views"),
     *("rl.returns", "rl.tabular", "rl.worlds"),
+    *("rl.data.labels", "rl.data.coverage", "rl.data.synthetic"),
 )
 
 install_import_hook(CHECKED, "beartype.beartype")

@@ -19,7 +19,7 @@ LAYERS = (
         *("tasks", "rewards", "config", "files"),
         *("returns", "bandit", "mdp", "mdp_views"),
     },
-    {"models", "tabular", "worlds"},
+    {"models", "tabular", "worlds", "data"},
     {"rollout", "engine", "artifacts"},
     {"trainers", "evidence"},
     {"studies", "promotion"},  # studies measure with what trainers are made of
