@@ -135,7 +135,9 @@ def test_a_pair_does_not_depend_on_how_many_there_are():
 def test_a_nearly_certain_policy_still_gives_pairs_that_differ():
     chance_PN = torch.tensor([[1.0, 1e-18, 0.0, 1e-18]], dtype=torch.float64)
     pairs = listed(count=200, chance_PN=chance_PN)
-    seen = {frozenset(p) for p in zip(pairs.chosen_M.tolist(), pairs.rejected_M.tolist())}
+    seen = {
+        frozenset(p) for p in zip(pairs.chosen_M.tolist(), pairs.rejected_M.tolist(), strict=True)
+    }
     assert seen == {frozenset((0, 1)), frozenset((0, 3))}
     with pytest.raises(ValueError, match="two or more"):
         listed(chance_PN=torch.tensor([[1.0, 0.0, 0.0, 0.0]], dtype=torch.float64))
@@ -184,7 +186,7 @@ def test_covered_texts_are_a_share_and_stay_the_same():
     assert held != [is_covered("q", text, share=0.3, seed=1) for text in texts]
 
 
-def sample(prompts, seeds):
+def sample(_, seeds):
     """The policy PI over TEXTS, whatever the prompt."""
     upto_N = PI[0].cumsum(0)
     return [TEXTS[int((u >= upto_N).sum().clamp(max=3))] for u in uniforms(seeds, 1)[:, 0]]
