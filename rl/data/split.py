@@ -25,7 +25,8 @@ def split_by_prompt(
     """
     if not 0 < heldout_share < 1:
         raise ValueError(f"heldout_share: expected a share in (0, 1), got {heldout_share}")
-    train, heldout = [], []
+    train: list[Preference] = []
+    heldout: list[Preference] = []
     for preference in preferences:
         place = _place(preference.prompt.split(ASSISTANT)[0])
         (heldout if place < heldout_share else train).append(preference)
