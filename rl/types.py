@@ -3,7 +3,8 @@
 Axis letters: P prompts, G samples, B = P*G, T tokens, V vocabulary.
 """
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Literal, Protocol
 
 import torch
@@ -63,6 +64,20 @@ class Rollout:
     prompt_ids: tuple[int, ...]
     completion: Completion
     text: str
+
+
+@dataclass(frozen=True)
+class Preference:
+    """Two responses to one prompt, and which of them a judge took.
+
+    A response follows its prompt as it is, white space included. `meta` says where the pair came
+    from: a row number, scores, whether the label was flipped.
+    """
+
+    prompt: str
+    chosen: str
+    rejected: str
+    meta: Mapping[str, str | int | float | bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

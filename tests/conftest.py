@@ -8,7 +8,7 @@ from jaxtyping import install_import_hook
 CHECKED = (
     *("rl.advantages", "rl.exact", "rl.gae", "rl.kl", "rl.logprobs", "rl.losses", "rl.masks"),
     *("rl.mdp", "rl.mdp_views", "rl.returns", "rl.tabular", "rl.token_rewards", "rl.whitening"),
-    "rl.worlds",
+    *("rl.worlds", "rl.data.labels", "rl.data.coverage", "rl.data.synthetic"),
 )
 
 install_import_hook(CHECKED, "beartype.beartype")

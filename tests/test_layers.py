@@ -20,7 +20,7 @@ LAYERS = (
         *("gae", "whitening", "token_rewards"),
         *("returns", "bandit", "mdp", "mdp_views"),
     },
-    {"models", "tabular", "worlds"},
+    {"models", "tabular", "worlds", "data"},
     {"rollout", "engine", "artifacts"},
     {"trainers", "evidence"},
     {"studies", "promotion"},  # studies measure with what trainers are made of

@@ -1,10 +1,12 @@
 """Decoders made from scratch in stock transformers architectures."""
 
+from rl.models.byte_tokenizer import ByteTokenizer
 from rl.models.decoder import Decoder, count_parameters, load_decoder, new_decoder, save_decoder
 from rl.models.fused import FusedDecoder, from_prompt_end
 from rl.models.tokenizer import Tokenizer
 
 __all__ = [
+    "ByteTokenizer",
     "Decoder",
     "FusedDecoder",
     "Tokenizer",
