@@ -50,7 +50,8 @@ POLICY: dict[str, Metric] = {
     "train/clip_fraction": Metric(
         "policy", "share of tokens whose ratio PPO's clip cuts off, or would"
     ),
-    # Where a step is several updates; of tokens where A is not 0.
+    # Where a step is several updates. The shares are of all the batch's response tokens, mean over
+    # its updates; quantiles and maximum are of the last update, of tokens where A is not 0.
     **{
         f"train/ratio_{side}_{sign}": Metric(
             "policy",
