@@ -57,8 +57,16 @@ def field(found: Evidence, arm: str, place: tuple[str, str], flow: tuple[str, st
     return table.reset_index(drop=True)
 
 
-def pairs(found: Evidence, x: str, y: str, arms: Sequence[str]) -> dict[str, pd.DataFrame]:
+def pairs(
+    found: Evidence, x: str, y: str, arms: Sequence[str], *, block: int = 1
+) -> dict[str, pd.DataFrame]:
     """Arm -> seed, step, x, y: two metrics without levels where both were logged.
+
+    Args:
+        found: the evidence.
+        x, y: the metrics.
+        arms: whose.
+        block: so many steps are averaged, seed by seed, and stand in their middle.
 
     Raises:
         UserError: they never were, in one of the arms.
@@ -70,6 +78,8 @@ def pairs(found: Evidence, x: str, y: str, arms: Sequence[str]) -> dict[str, pd.
     missing = [arm for arm in arms if arm not in set(both["arm"])]
     if missing:
         raise UserError(f"{x} and {y} are never logged at one step in {', '.join(missing)}")
+    if block > 1:
+        both = _in_blocks(both, block).groupby(keys, as_index=False)[["x", "y"]].mean()
     return {arm: both[both["arm"] == arm].drop(columns="arm") for arm in arms}
 
 
@@ -83,3 +93,59 @@ def by_setting(found: Evidence, metric: str, arms: Mapping[float, str]) -> pd.Da
     """
     bands = worlds.last(found, metric, list(arms.values())).set_index("arm")
     return bands.loc[list(arms.values())].assign(setting=list(arms)).reset_index()
+
+
+def named(table: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
+    """The rows of the arms in `names`, by these names."""
+    kept = table[table["arm"].isin(list(names))]
+    return kept.assign(arm=kept["arm"].map(names))
+
+
+def lines(
+    found: Evidence, metric: str, names: Mapping[str, str], *, block: int = 1, log: bool = False
+) -> dict[str, pd.DataFrame]:
+    """Name -> `bands` of each arm in `names` that logs the metric.
+
+    Args:
+        found: the evidence.
+        metric: its name.
+        names: arm -> name.
+        block: so many steps are averaged first, seed by seed, and stand in their middle.
+        log: means and intervals are those of logarithms, of values above 0.
+    """
+    out = {}
+    there = set(load.arms_with(found, metric))
+    for arm, name in names.items():
+        if arm not in there:
+            continue
+        rows = load.rows(found, metric, [arm])
+        if block > 1:
+            keys = ["arm", "seed", "step", "level"]
+            blocks = _in_blocks(rows, block).groupby(keys, dropna=False)
+            rows = blocks["value"].mean().reset_index()
+        if log:
+            rows = rows.assign(value=np.log(rows["value"]))
+        band = load.bands(rows)
+        if log:
+            ends = ["mean", "low", "high"]
+            band[ends] = np.exp(band[ends])
+        out[name] = band
+    return out
+
+
+def _in_blocks(rows: pd.DataFrame, block: int) -> pd.DataFrame:
+    """Every `block` steps as one, their middle."""
+    return rows.assign(step=rows["step"] // block * block + (block - 1) / 2)
+
+
+def matched(number: int, found: Evidence, arm: str) -> tuple[float, float]:
+    """From and to of the values at which claims compare this arm with others, as claims.yaml says.
+
+    Raises:
+        UserError: no claim about it matches anything.
+    """
+    for claim in worlds.claims(number, found):
+        where = claim.measure.where
+        if where is not None and arm in claim.arms():
+            return where.low, where.high
+    raise UserError(f"no claim about {arm} is measured where another metric has some value")

@@ -23,6 +23,7 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 DASHES = ("-", (0, (5, 2)), (0, (2, 1.5)), "-.", "-", "-", "-")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 GREY = "#8a8a8a"
+WIDTH, HANDLE = 150, 8  # letters in a row of names above the panels, and in a line's picture there
 
 mpl.rcParams.update(
     {
@@ -133,7 +134,13 @@ def _grid(panels: int, columns: int, width: float, height: float) -> tuple[Figur
 
 
 def learning_curves(
-    bands: pd.DataFrame, arms: Sequence[str], reference: str, y: str, *, columns: int = 4
+    bands: pd.DataFrame,
+    arms: Sequence[str],
+    reference: str,
+    y: str,
+    *,
+    columns: int = 4,
+    x: str = "optimiser step",
 ) -> Figure:
     """One panel an arm, the reference arm in grey behind it; mean and 95% band over seeds."""
     figure, panels = _grid(len(arms), columns, 10, 2.1)
@@ -146,7 +153,7 @@ def learning_curves(
     figure.suptitle(
         f"blue: the arm of the title, with its 95% band over seeds    grey: {reference}"
     )
-    figure.supxlabel("optimiser step")
+    figure.supxlabel(x)
     figure.supylabel(y)
     return figure
 
@@ -204,10 +211,12 @@ def metric_panels(
 
 def name_above(figure: Figure, handles: Sequence[Line2D]) -> None:
     """Names in their colours above the panels, where panels repeat the same lines."""
+    letters = [len(str(handle.get_label())) + HANDLE for handle in handles]
+    in_a_row = len(letters) if sum(letters) <= WIDTH else max(1, WIDTH // max(letters))
     figure.legend(
         handles=handles,
         loc="outside upper center",
-        ncols=len(handles),
+        ncols=in_a_row,
         frameon=False,
         labelcolor="linecolor",
     )

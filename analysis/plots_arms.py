@@ -5,6 +5,7 @@ As in analysis.plots, every function returns a matplotlib Figure built from tidy
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -18,6 +19,19 @@ from analysis.plots import DASHES, GREY, MARKERS, PALETTE, name_above
 from analysis.plots_worlds import label, line_names, panel_grid
 
 SHORT = 1.5  # decades
+
+
+@dataclass(frozen=True)
+class Scales:
+    """The axes of a panel: their labels, which are logarithmic ("", "x", "y" or "xy"), and values
+    of y and of x with a meaning of their own, which get dotted lines, those of x their number (NaN,
+    none)."""
+
+    x: str
+    y: str
+    log: str = ""
+    guides: Sequence[float] = ()
+    marks: Sequence[float] = ()
 
 
 def arm_bars(
@@ -118,6 +132,88 @@ def shared_lines(
     )
     label(figure, x, y)
     return figure
+
+
+def own_scales(
+    panels: Mapping[str, Mapping[str, pd.DataFrame]],
+    column: Literal["step", "level"],
+    scales: Mapping[str, Scales],
+    *,
+    columns: int = 4,
+    sampled: Mapping[str, Mapping[str, pd.DataFrame]] | None = None,
+) -> Figure:
+    """Lines over steps or levels, each panel with axes of its own; mean and 95% band over seeds.
+
+    A dashed line is drawn over a whole one, so that both are seen where they are the same. On a
+    logarithmic axis a band that reaches down to 0 is not drawn.
+
+    Args:
+        panels: title -> line's name -> `bands`. A name has one colour in all panels.
+        column: what the horizontal axes are; levels are few and get markers.
+        scales: title -> its axes.
+        columns: panels side by side.
+        sampled: for some titles, `bands` of what samples say, as rings; the lines are then bare.
+    """
+    columns = min(columns, len(panels))
+    lines = math.ceil(len(panels) / columns)
+    figure = Figure(figsize=(10, 0.6 + (3.2 if lines == 1 else 2.6) * lines), layout="constrained")
+    names = line_names(panels)
+    grid = list(figure.subplots(lines, columns, squeeze=False).flat)
+    for axes in grid[len(panels) :]:
+        axes.remove()
+    marked = column == "level"
+    for axes, (title, named) in zip(grid, panels.items(), strict=False):
+        drawn = (sampled or {}).get(title, {})
+        for name, rows in named.items():
+            i, own = names.index(name), rows.sort_values(column)
+            colour, over = PALETTE[i], 2.1 if DASHES[i] != "-" else 2.0
+            low = own["low"].where(own["low"] > 0) if "y" in scales[title].log else own["low"]
+            axes.fill_between(own[column], low, own["high"], color=colour, alpha=0.2, lw=0)
+            mark = MARKERS[i] if marked and not drawn else ""
+            axes.plot(
+                own[column], own["mean"], color=colour, ls=DASHES[i], marker=mark, ms=4, zorder=over
+            )
+            if name in drawn:
+                dots = drawn[name].sort_values(column)
+                axes.plot(dots[column], dots["mean"], MARKERS[i], mfc="none", mec=colour, ms=5)
+        _scale(axes, scales[title])
+        places = sorted({float(at) for rows in named.values() for at in rows[column]})
+        if marked and "x" not in scales[title].log and all(at.is_integer() for at in places):
+            axes.set_xticks(places)
+        axes.set_title(title)
+    marks = MARKERS if marked else [""] * len(MARKERS)
+    name_above(
+        figure,
+        [
+            Line2D([], [], color=PALETTE[i], marker=marks[i], ls=DASHES[i], ms=4, label=name)
+            for i, name in enumerate(names)
+        ],
+    )
+    return figure
+
+
+def _scale(axes: Axes, scales: Scales) -> None:
+    """Labels, logarithmic axes with plain numbers, and dotted lines."""
+    axes.set(xlabel=scales.x, ylabel=scales.y)
+    if "x" in scales.log:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
+    if "y" in scales.log:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    for guide in scales.guides:
+        axes.axhline(guide, color=GREY, lw=1.0, ls=":")
+    for mark in filter(math.isfinite, scales.marks):
+        axes.axvline(mark, color=GREY, lw=1.0, ls=":")
+        axes.annotate(
+            f"{mark:.3f}",
+            xy=(mark, 0.03),
+            xycoords=("data", "axes fraction"),
+            xytext=(4, 0),
+            textcoords="offset points",
+            color="#505050",
+        )
 
 
 def printed_curves(

@@ -1,4 +1,4 @@
-"""Figures of policies that stay close: estimators of KL, gradient fields, paths, reuse of samples.
+"""Figures of policies that stay close: gradient fields, paths, reuse of samples, spreads of ratios.
 
 As in analysis.plots, every function returns a matplotlib Figure built from tidy frames.
 """
@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 from numpy.typing import NDArray
 
 from analysis.plots import DASHES, GREY, MARKERS, PALETTE, name_above, points_at
@@ -28,59 +28,12 @@ def _handles(names: Sequence[str]) -> list[Line2D]:
     ]
 
 
-def estimator_errors(
-    panels: Mapping[str, Mapping[str, pd.DataFrame]],
-    x: str,
-    y: Mapping[str, str],
-    *,
-    floor: float,
-    crossings: Mapping[str, float] | None = None,
-) -> Figure:
-    """How wrong each estimator is at each true divergence, both axes logarithmic.
-
-    Args:
-        panels: title -> estimator -> `bands` by level; of means below 0 the size is drawn.
-        x: label of the horizontal axis, the true divergence.
-        y: title -> label of the vertical axis.
-        floor: what is smaller than this is drawn there, hollow: it is 0 but for rounding.
-        crossings: title -> level that is marked, as where two lines cross.
-    """
-    figure = Figure(figsize=(10, 3.8), layout="constrained")
-    names = line_names(panels)
-    for axes, (title, lines) in zip(
-        figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
-    ):
-        for name, rows in lines.items():
-            i, own = names.index(name), rows.sort_values("level")
-            size = own["mean"].abs()
-            flat = size < floor
-            height = size.clip(lower=floor)
-            axes.plot(own["level"], height, color=PALETTE[i], ls=DASHES[i], lw=1.4)
-            axes.plot(own["level"][~flat], height[~flat], MARKERS[i], color=PALETTE[i], ms=4.5)
-            hollow: dict[str, Any] = {"mfc": "white", "mec": PALETTE[i], "ms": 4.5}
-            axes.plot(own["level"][flat], height[flat], MARKERS[i], **hollow)
-        where = (crossings or {}).get(title, math.nan)
-        if math.isfinite(where):
-            axes.axvline(where, color=GREY, lw=1.0, ls=":")
-            axes.annotate(
-                f"{where:.2f}",
-                xy=(where, 0.03),
-                xycoords=("data", "axes fraction"),
-                xytext=(4, 0),
-                textcoords="offset points",
-                color="#505050",
-            )
-        axes.set(title=title, xlabel=x, ylabel=y[title], xscale="log", yscale="log")
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_major_formatter("{x:g}")
-    name_above(figure, _handles(names))
-    return figure
-
-
 def flow_fields(
     panels: Mapping[str, pd.DataFrame],
     reference: tuple[float, float, float],
     corners: tuple[str, str, str],
+    *,
+    columns: int = 4,
 ) -> Figure:
     """Where a gradient takes the probabilities of three actions, an arrow a point of the triangle.
 
@@ -91,8 +44,9 @@ def flow_fields(
         panels: title -> rows with columns p_0, p_1, flow_0, flow_1.
         reference: the policy that is to be stayed close to.
         corners: names of the three actions.
+        columns: panels side by side.
     """
-    columns = min(4, len(panels))
+    columns = min(columns, len(panels))
     lines = math.ceil(len(panels) / columns)
     figure = Figure(figsize=(10, 0.4 + 2.9 * lines * 3 / columns), layout="constrained")
     arrows = {title: _arrows(rows) for title, rows in panels.items()}
@@ -204,6 +158,8 @@ def reuse(
     """
     figure = Figure(figsize=(10, 3.8), layout="constrained")
     names = line_names(panels)
+    every = [rows["setting"] for lines in panels.values() for rows in lines.values()]
+    settings = sorted({float(setting) for column in every for setting in column})
     for axes, (title, lines) in zip(
         panel_grid(figure, len(panels), len(panels)), panels.items(), strict=True
     ):
@@ -215,7 +171,6 @@ def reuse(
             axes.plot(at, own["mean"], color=PALETTE[i], ls=DASHES[i], lw=1.2)
             points_at(axes, at, own, i)
         axes.set(title=title, xscale="log")
-        settings = sorted({float(s) for rows in lines.values() for s in rows["setting"]})
         axes.xaxis.set_major_locator(FixedLocator(settings))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter("{x:g}")
@@ -259,4 +214,47 @@ def ratio_fans(
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_locator(NullLocator())
     label(figure, x, y)
+    return figure
+
+
+def cloud(
+    points: Mapping[str, pd.DataFrame],
+    lines: Mapping[str, pd.DataFrame],
+    x: str,
+    y: str,
+    *,
+    guides: Sequence[float] = (),
+) -> Figure:
+    """Measurements as dots, one each, and what is known of the same two quantities as lines.
+
+    Both axes are logarithmic: what is not above 0 on both is left out.
+
+    Args:
+        points: name -> rows with columns x, y (analysis.close.pairs).
+        lines: name -> `bands` by level.
+        x, y: labels of the axes.
+        guides: values of y with a meaning of their own, as dotted lines.
+    """
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    axes = figure.subplots()
+    handles = []
+    for guide in guides:
+        axes.axhline(guide, color=GREY, lw=1.0, ls=":")
+    for i, (name, rows) in enumerate(points.items()):
+        seen = rows[(rows["x"] > 0) & (rows["y"] > 0)]
+        dot: dict[str, Any] = {"marker": MARKERS[i], "color": PALETTE[i], "ls": "", "mew": 0}
+        # As a picture inside the SVG, where thousands of shapes would be slow.
+        axes.plot(seen["x"], seen["y"], **dot, ms=3, alpha=0.35, rasterized=True)
+        handles.append(Line2D([], [], **dot, ms=5, label=name))
+    for i, (name, rows) in enumerate(lines.items(), start=len(points)):
+        own = rows.sort_values("level")
+        style: dict[str, Any] = {"color": PALETTE[i], "marker": MARKERS[i], "ms": 4.5, "lw": 1.8}
+        axes.fill_between(own["level"], own["low"], own["high"], color=PALETTE[i], alpha=0.2, lw=0)
+        axes.plot(own["level"], own["mean"], **style)
+        handles.append(Line2D([], [], **style, label=name))
+    axes.set(xlabel=x, ylabel=y, xscale="log", yscale="log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    name_above(figure, handles)
     return figure

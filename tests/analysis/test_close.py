@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.quiver import Quiver
 
-from analysis import close, plots_close
+from analysis import close, load, plots_close
 from rl.errors import UserError
 from rl.evidence import COLUMNS, Evidence
 from tests.analysis.pictures import check_readable
@@ -93,24 +93,54 @@ def test_what_arms_logged_last_by_their_setting() -> None:
     ]
 
 
+def test_lines_by_block_and_by_logarithm() -> None:
+    rows = [("a", s, i, "m", NAN, x) for s in (0, 1) for i, x in enumerate((1.0, 3.0, 8.0, 8.0))]
+    found = evidence([*rows, ("a", 0, 0, "n", NAN, 1.0), ("a", 1, 0, "n", NAN, 100.0)])
+    names = {"a": "first", "b": "absent"}
+    (name,) = close.lines(found, "m", names, block=2)
+    assert name == "first"
+    got = close.lines(found, "m", names, block=2)["first"]
+    assert got[["step", "mean"]].to_numpy().tolist() == [[0.5, 2], [2.5, 8]]
+    assert close.lines(found, "n", names)["first"]["mean"].tolist() == [50.5]
+    band = close.lines(found, "n", names, log=True)["first"].iloc[0]
+    assert band["mean"] == pytest.approx(10)
+    # Half the width of the logarithms' interval: tan(.475 pi) standard errors of log(100) / 2.
+    width = math.tan(0.475 * math.pi) * math.log(100) / 2
+    assert math.log(band["high"] / 10) == pytest.approx(width)
+    assert math.log(10 / band["low"]) == pytest.approx(width)
+
+
+def test_pairs_by_block() -> None:
+    rows = [("a", 0, i, m, NAN, k * i) for i in range(4) for m, k in (("x", 1.0), ("y", 10.0))]
+    got = close.pairs(evidence(rows), "x", "y", ["a"], block=2)["a"]
+    assert got[["step", "x", "y"]].to_numpy().tolist() == [[0.5, 0.5, 5], [2.5, 2.5, 25]]
+
+
+def test_arms_by_their_names() -> None:
+    table = pd.DataFrame({"arm": ["a", "b", "c"], "mean": [1, 2, 3]})
+    got = close.named(table, {"c": "third", "a": "first"})
+    assert got.to_numpy().tolist() == [["first", 1], ["third", 3]]
+
+
+def test_the_band_of_a_claim_at_matched_values() -> None:
+    found = load.evidence(6)
+    assert close.matched(6, found, "arithmetic_higher_16") == (0.5, 0.75)
+    assert close.matched(6, found, "reuse_clipped_16") == (0.2, 0.6)
+    with pytest.raises(UserError, match="no claim about reuse_gspo_1 is measured where"):
+        close.matched(6, found, "reuse_gspo_1")
+
+
 # --- figures --------------------------------------------------------------------------------------
 
 
-def test_an_estimator_without_bias_lies_on_the_floor_and_is_hollow() -> None:
-    lines = {
-        "k1": bands("level", [0.1, 1], [1e-17, -1e-16]),
-        "k2": bands("level", [1, 0.1], [-0.5, 0.05]),
-    }
-    (axes,) = plots_close.estimator_errors(
-        {"bias": lines}, "KL", {"bias": "share"}, floor=1e-6, crossings={"bias": 0.63}
-    ).axes
-    drawn = [line.get_xydata().tolist() for line in axes.lines]
-    assert drawn[0] == drawn[2] == [[0.1, 1e-6], [1, 1e-6]]
-    assert drawn[1] == drawn[5] == []
-    assert drawn[3] == drawn[4] == [[0.1, 0.05], [1, 0.5]]
-    assert axes.lines[2].get_markerfacecolor() == "white"
-    assert axes.lines[6].get_xdata() == [0.63, 0.63]
-    assert [text.get_text() for text in axes.texts] == ["0.63"]
+def test_a_cloud_has_what_is_above_0() -> None:
+    points = pd.DataFrame({"x": [-1.0, 0.1, 2.0, 3.0], "y": [1.0, 2.0, -1.0, 4.0]})
+    line = bands("level", [1, 0.1], [2, 1])
+    (axes,) = plots_close.cloud({"seen": points}, {"known": line}, "x", "y", guides=[1]).axes
+    guide, dots, known = axes.lines
+    assert list(guide.get_ydata()) == [1, 1]
+    assert dots.get_xydata().tolist() == [[0.1, 2], [3, 4]]
+    assert known.get_xydata().tolist() == [[0.1, 1], [1, 2]]
 
 
 def arrows(flow: list[list[float]], p: list[list[float]]) -> Any:
@@ -202,12 +232,12 @@ WALK = pd.DataFrame({"seed": 0, "step": [0, 1], "x": [0.1, 0.9], "y": [2.0, 1.0]
 USES = bands("setting", [1.0, 4.0, 16.0], [1.0, 1.2, 0.4])
 KLS = bands("level", [0.005, 0.05, 0.5, 2, 5], [20.0, 6.3, 2.0, 1.0, 0.6])
 PICTURES: dict[str, Callable[[], Figure]] = {
-    "estimator_errors": lambda: plots_close.estimator_errors(
-        {"bias": dict.fromkeys(("k1", "k2", "k3"), KLS), "spread": {"k1": KLS}},
+    "cloud": lambda: plots_close.cloud(
+        {"a decoder": WALK.assign(y=[0.01, 400.0])},
+        {"exactly": KLS},
         "KL(pi || pi_ref) (nats a response)",
-        {"bias": "|bias| / KL", "spread": "standard deviation / KL"},
-        floor=1e-6,
-        crossings={"spread": 0.63},
+        "standard deviation of k3 / that of k1",
+        guides=[1.0],
     ),
     "flow_fields": lambda: plots_close.flow_fields(
         {f"k{i} by token": GRID for i in range(6)}, (0.2, 0.3, 0.5), ("first", "second", "third")

@@ -179,6 +179,8 @@ def test_notebook_03_executes(
         pytest.param(2, 7, marks=pytest.mark.slow),
         (4, 4),
         pytest.param(5, 10, marks=pytest.mark.slow),
+        pytest.param(6, 14, marks=pytest.mark.slow),
+        pytest.param(7, 11, marks=pytest.mark.slow),
     ],
 )
 def test_a_notebook_draws_the_committed_figures(
