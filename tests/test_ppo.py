@@ -20,8 +20,8 @@ from rl.tasks import ChainSum
 from rl.trainers import ppo, ppo_update
 from rl.trainers.critic import final_scores, make_critic, monte_carlo, pretrain_critic
 from rl.trainers.parts import engine_for
-from rl.trainers.ppo import train_ppo
-from rl.trainers.ppo_update import Drawn, see, see_all, update_ppo
+from rl.trainers.ppo import critic_metrics, train_ppo
+from rl.trainers.ppo_update import Drawn, Seen, see, see_all, update_ppo
 from rl.trainers.scoring import Scorer
 from rl.types import Batch, Completion, Problem, Rollout
 from tests.test_policy_update import TOKENS, close, made_batch, updated
@@ -324,6 +324,47 @@ def test_rewards_of_tokens_and_values_after_the_end(
         torch.testing.assert_close(sums_B, at["score"] - 0.5 * at["kl"].sum(dim=1))
     run(tmp_path / "plain", {"advantage.bootstrap": False})
     assert given[-1]["after"] is None
+
+
+def test_a_whole_batch_is_whitened_and_its_targets_are_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given: list[Drawn] = []
+    real = ppo.update_ppo
+
+    def kept(engine: Engine, found: Drawn, config: PPOConfig, **how: Any) -> Any:
+        given.append(found)
+        return real(engine, found, config, **how)
+
+    monkeypatch.setattr(ppo, "update_ppo", kept)
+    for scope in ("none", "batch"):
+        run(tmp_path / scope, {"steps": 1, "advantage.whiten": scope})
+    plain, white = given
+    mask_BT = plain.batch.response_BT
+    values_N = plain.advantage_BT[mask_BT]
+    by_hand = (values_N - values_N.mean()) / values_N.std(correction=0)
+    torch.testing.assert_close(white.advantage_BT[mask_BT], by_hand, rtol=1e-4, atol=1e-5)
+    assert torch.equal(white.return_BT, plain.return_BT)
+
+
+def test_what_is_said_of_a_critic_by_hand() -> None:
+    mask_BT = torch.tensor([[True, True, False]])
+    value_BT, mc_BT = torch.tensor([[2.0, 1.0, 9.0]]), torch.tensor([[1.0, 3.0, 9.0]])
+    advantage_BT, return_BT = torch.tensor([[-1.0, 3.0, 9.0]]), torch.tensor([[2.0, 1.0, 9.0]])
+    batch = Batch(mask_BT.long(), torch.tensor([2]), mask_BT, value_BT, torch.zeros(1))
+    seen = Seen(value_BT, torch.tensor([[0.5, 0.7, 9.0]]), value_BT, torch.zeros(1))
+    assert critic_metrics(batch, seen, advantage_BT, return_BT, mc_BT) == pytest.approx(
+        {
+            "ppo/entropy": 0.6,
+            "ppo/value": 1.5,
+            "ppo/value_bias": -0.5,  # 1 too high, 2 too low
+            "ppo/value_error": 2.5,
+            "ppo/advantage": 1.0,
+            "ppo/advantage_std": 2.0,
+            "ppo/explained_variance": -1.25,  # 1 - 2.25 / 1
+            "ppo/target_explained_variance": 1.0,
+        }
+    )
 
 
 def scorer() -> Scorer:
