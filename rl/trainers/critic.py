@@ -26,9 +26,10 @@ from rl.tasks import World
 from rl.token_rewards import penalised_where_unended, replaced_where_unended, token_rewards
 from rl.trainers.parts import engine_for, length_buckets
 from rl.trainers.policy import collate
+from rl.trainers.ppo_update import values_before
 from rl.trainers.rollouts import make_sampler, training_rollouts
 from rl.trainers.scoring import Scorer
-from rl.trainers.update import in_place, prompt_lengths
+from rl.trainers.update import prompt_lengths
 from rl.types import Batch, Rollout
 
 
@@ -157,7 +158,7 @@ def _fit(
             part = batch.rows(pick)
             width = part.token_BT.shape[1]
             after_BR = model(input_ids=part.token_BT, prompt_lengths=prompt_lengths(part))
-            found_BT = in_place(nn.functional.pad(after_BR[:, :-1], (1, 0)), part)
+            found_BT = values_before(after_BR, part)
             value_BT[pick, :width] = found_BT.detach()
             loss_BT = value_loss(
                 found_BT, return_BT[pick, :width], part.response_BT, clip=None, value_old_BT=None

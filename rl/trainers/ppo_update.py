@@ -58,15 +58,19 @@ def see(model: nn.Module, part: Batch, config: PPOConfig) -> Seen:
     tail_BR = from_prompt_end(part.token_BT, prompt_B)
     logp_BR = token_logps(judged.logits, tail_BR, temperature=temperature)
     entropy_BR = token_entropies(judged.logits, temperature=temperature)
-    # Place r is after token r: a token's value is that of the place before it.
-    before_BR = nn.functional.pad(judged.values[:, :-1], (1, 0))
     last_B1 = part.response_BT.sum(dim=1, keepdim=True)
     return Seen(
         in_place(logp_BR, part),
         in_place(entropy_BR, part),
-        in_place(before_BR, part),
+        values_before(judged.values, part),
         judged.values.gather(1, last_B1)[:, 0],
     )
+
+
+def values_before(value_BR: Tensor, part: Batch) -> Tensor:
+    """Of values after each token from the last of the prompt on, (B, 1 + R), those before each
+    response token, in their places (B, T), 0 elsewhere."""
+    return in_place(nn.functional.pad(value_BR[:, :-1], (1, 0)), part)
 
 
 def see_all(model: nn.Module, batch: Batch, config: PPOConfig, micro_tokens: int) -> Seen:
