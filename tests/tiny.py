@@ -7,7 +7,7 @@ from typing import Any
 import torch
 import yaml
 
-from rl.config import RunConfig
+from rl.config import PPOConfig, RunConfig
 from rl.models import Decoder, Tokenizer, new_decoder
 from rl.tasks import ChainSum
 
@@ -103,6 +103,34 @@ def run_settings(changes: dict[str, Any] | None = None) -> dict[str, Any]:
 def run_config(changes: dict[str, Any] | None = None) -> RunConfig:
     """The same, checked and frozen."""
     return RunConfig.model_validate(run_settings(changes), strict=False)
+
+
+PPO: dict[str, Any] = {
+    **{key: value for key, value in RUN.items() if key not in ("advantage", "study", "kl")},
+    "program": "ppo",
+    "missing_eos": {"method": "keep", "value": 0.0},
+    "advantage": {
+        "discount": 1.0,
+        "trace": 0.95,
+        "bootstrap": False,
+        "whiten": "none",
+        "ddof": 0,
+        "eps": 1e-8,
+        "shift_mean": True,
+    },
+    "critic": {"kind": "separate", "start": "random", "folder": None, "pretrain": None},
+    "loss": {
+        **{key: value for key, value in RUN["loss"].items() if key != "old_logps"},
+        "value": 0.5,
+        "value_clip": None,
+        "entropy": 0.0,
+    },
+}
+
+
+def ppo_config(changes: dict[str, Any] | None = None) -> PPOConfig:
+    """PPO with some entries replaced, by dotted path, checked and frozen."""
+    return PPOConfig.model_validate(changed(PPO, changes), strict=False)
 
 
 # A random model answers some three-digit prompts modulo 2 by chance.

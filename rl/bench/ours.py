@@ -36,7 +36,10 @@ MAX_ROWS = 1024
 
 def run_config(profile: str, changes: dict[str, Any]) -> RunConfig:
     """Experiment 03's arm `none` with other settings, by path."""
-    return load_experiment(find_experiment(3), profile, changes).decoder("none")
+    config = load_experiment(find_experiment(3), profile, changes).decoder("none")
+    if not isinstance(config, RunConfig):
+        raise TypeError(f"experiment 03: expected program policy, got {config.program}")
+    return config
 
 
 class Ours:

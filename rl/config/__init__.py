@@ -25,6 +25,7 @@ from rl.config.kl import KLConfig
 from rl.config.kl_estimators import KLEstimatorsConfig
 from rl.config.lecture_sorting import LectureSortingConfig
 from rl.config.measure import Band, Measure
+from rl.config.ppo import CriticConfig, MissingEOSConfig, PPOConfig
 from rl.config.programs import PROGRAMS, program_config
 from rl.config.proximal import ProximalConfig, TrustRegionConfig
 from rl.config.run import (
@@ -32,6 +33,7 @@ from rl.config.run import (
     BaseConfig,
     ClassifierConfig,
     DecoderConfig,
+    DecoderRunConfig,
     EngineConfig,
     EvalConfig,
     GradientWeightConfig,
@@ -62,7 +64,9 @@ __all__ = [
     "Claim",
     "Claims",
     "ClassifierConfig",
+    "CriticConfig",
     "DecoderConfig",
+    "DecoderRunConfig",
     "Difference",
     "EngineConfig",
     "Enumeration",
@@ -80,7 +84,9 @@ __all__ = [
     "LossConfig",
     "McNemar",
     "Measure",
+    "MissingEOSConfig",
     "OptimConfig",
+    "PPOConfig",
     "ProgramConfig",
     "ProximalConfig",
     "RewardConfig",

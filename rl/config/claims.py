@@ -53,8 +53,9 @@ class Claims(Strict):
                     )
                 for name in claim.metrics():
                     program = programs.get(arm)
-                    if program is not None and METRICS[name].program != program:
+                    if program is not None and program not in METRICS[name].programs:
                         raise UserError(
                             f"{source}: claim {claim.id}: arm {arm!r} runs program {program!r}, "
-                            f"which never logs {name!r} (logged by {METRICS[name].program!r})"
+                            f"which never logs {name!r} (logged by "
+                            f"{' and '.join(map(repr, METRICS[name].programs))})"
                         )

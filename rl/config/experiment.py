@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, Field, JsonValue, model_validato
 from rl.config.claims import Claims
 from rl.config.overrides import Overrides, apply_overrides, check_varies
 from rl.config.programs import program_config
-from rl.config.run import ProgramConfig, RunConfig
+from rl.config.run import DecoderRunConfig, ProgramConfig
 from rl.config.schema import Strict, closest, read_yaml, validate
 from rl.digests import json_sha256
 from rl.errors import UserError
@@ -134,14 +134,14 @@ class Experiment:
         """The seeds that the profile plans for an arm."""
         return self.arm_seeds.get(arm, self.seeds)
 
-    def decoder(self, arm: str) -> RunConfig:
+    def decoder(self, arm: str) -> DecoderRunConfig:
         """The settings of an arm that trains a decoder.
 
         Raises:
             UserError: it runs another program.
         """
         config = self.arms[arm]
-        if not isinstance(config, RunConfig):
+        if not isinstance(config, DecoderRunConfig):
             raise UserError(f"{self.name}: arm {arm} runs {config.program}, which has no decoder")
         return config
 

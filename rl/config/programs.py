@@ -6,6 +6,7 @@ from rl.config.episodes import EpisodesConfig
 from rl.config.gradient_covariance import GradientCovarianceConfig
 from rl.config.kl_estimators import KLEstimatorsConfig
 from rl.config.lecture_sorting import LectureSortingConfig
+from rl.config.ppo import PPOConfig
 from rl.config.proximal import ProximalConfig
 from rl.config.run import ProgramConfig, RunConfig
 from rl.config.schema import MISSING, closest, short, validate
@@ -15,6 +16,7 @@ from rl.errors import UserError
 
 PROGRAMS: dict[str, type[ProgramConfig]] = {
     "policy": RunConfig,
+    "ppo": PPOConfig,
     "gradient_weight": RunConfig,
     "lecture_sorting": LectureSortingConfig,
     "gradient_covariance": GradientCovarianceConfig,

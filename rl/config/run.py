@@ -15,6 +15,8 @@ REWARDS_OF: Mapping[str, tuple[str, ...]] = {
     "chain_sum": ("answer", "solution"),
     "answer_first": ("answer", "solution"),
     "sorting": ("exact", "position", "inclusion_ordering", "multiset_ordering"),
+    "copy": ("exact",),
+    "parity": ("answer", "solution"),
     "poem": ("exact", "lines"),
     "not_offensive": ("exact", "classifier"),
     "tiny_programs": ("exact", "share_of_tests"),
@@ -51,14 +53,24 @@ class TaskConfig(Strict):
     """Prompts of several symbols, as many as `digits` lists, `modulus` different ones.
 
     Of digits, `chain_sum` adds them up modulo `modulus` and then answers, `answer_first` answers
-    before it works, `sorting` puts them in order. Of letters, `poem` makes lines that begin with
+    before it works, `parity` adds up without restating them, `sorting` puts them in order, `copy`
+    says them again. Of letters, `poem` makes lines that begin with
     them, `not_offensive` says them again where that does not offend.
 
     `tiny_programs` has prompts that differ otherwise: `digits` are the kinds of them, 1 to 6, and
     their numbers are below `modulus` (rl.tasks.tiny_programs).
     """
 
-    name: Literal["chain_sum", "answer_first", "sorting", "poem", "not_offensive", "tiny_programs"]
+    name: Literal[
+        "chain_sum",
+        "answer_first",
+        "sorting",
+        "copy",
+        "parity",
+        "poem",
+        "not_offensive",
+        "tiny_programs",
+    ]
     modulus: Annotated[int, Field(ge=2, le=10)]
     digits: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 
@@ -230,18 +242,62 @@ class ProgramConfig(Strict):
             )
 
 
-class RunConfig(ProgramConfig):
-    """Everything that one run of a decoder needs, its base model included."""
+class DecoderRunConfig(ProgramConfig):
+    """What every run of a decoder states, whatever is done with it."""
 
-    program: Literal["policy", "gradient_weight"]
     task: TaskConfig
     base: BaseConfig
     rollout: RolloutConfig
     reward: RewardConfig
-    advantage: AdvantageConfig
-    loss: LossConfig
     optim: OptimConfig
     eval: EvalConfig
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if self.engine.zero_stage == 3:
+            raise ValueError(
+                "engine.zero_stage: the sampler in the trainer's process needs whole weights; "
+                "expected 0, 1 or 2, got 3"
+            )
+        if self.reward.name not in REWARDS_OF[self.task.name]:
+            raise ValueError(
+                f"reward.name: {self.reward.name} says nothing of task {self.task.name}; expected "
+                f"one of {', '.join(REWARDS_OF[self.task.name])}"
+            )
+        if (self.task.name == "tiny_programs") != (self.reward.programs is not None):
+            raise ValueError(
+                "reward.programs: expected with task.name tiny_programs, and only with it; state "
+                "interpreter or python, or leave it out"
+            )
+        unknown = sorted(set(self.task.digits) - set(self.base.digits))
+        if unknown:
+            raise ValueError(
+                f"task.digits: the base model never saw prompts of {unknown} digits; add them to "
+                f"base.digits or choose from {self.base.digits}"
+            )
+        return self
+
+    def check_minibatches(self, minibatches: int) -> None:
+        """Whether a batch divides into so many.
+
+        Raises:
+            ValueError: it does not.
+        """
+        batch = self.rollout.prompts * self.rollout.group_size
+        if batch % minibatches:
+            raise ValueError(
+                f"loss.minibatches: {batch} responses (rollout.prompts x rollout.group_size) do "
+                f"not divide into {minibatches}; choose a divisor of {batch}"
+            )
+
+
+class RunConfig(DecoderRunConfig):
+    """Everything that one run of a decoder by a plain policy gradient needs, its base model
+    included."""
+
+    program: Literal["policy", "gradient_weight"]
+    advantage: AdvantageConfig
+    loss: LossConfig
     study: GradientWeightConfig
     kl: KLConfig | None = None
 
@@ -260,20 +316,11 @@ class RunConfig(ProgramConfig):
                 "rollout: a batch of one has nothing to be compared with; expected 2 or more "
                 "responses for batch_mean or batch_std, got prompts 1 x group_size 1"
             )
-        if batch % self.loss.minibatches:
-            raise ValueError(
-                f"loss.minibatches: {batch} responses (rollout.prompts x rollout.group_size) do "
-                f"not divide into {self.loss.minibatches}; choose a divisor of {batch}"
-            )
+        self.check_minibatches(self.loss.minibatches)
         if self.study.samples % self.rollout.group_size:
             raise ValueError(
                 f"study.samples: {self.study.samples} samples do not divide into groups of "
                 f"{self.rollout.group_size}; choose a multiple of {self.rollout.group_size}"
-            )
-        if self.engine.zero_stage == 3:
-            raise ValueError(
-                "engine.zero_stage: the sampler in the trainer's process needs whole weights; "
-                "expected 0, 1 or 2, got 3"
             )
         return self
 
@@ -285,22 +332,6 @@ class RunConfig(ProgramConfig):
             raise ValueError(
                 "kl.target: there is no coefficient to be adapted; expected kl.loss or reward.kl "
                 "over 0 with it"
-            )
-        if self.reward.name not in REWARDS_OF[self.task.name]:
-            raise ValueError(
-                f"reward.name: {self.reward.name} says nothing of task {self.task.name}; expected "
-                f"one of {', '.join(REWARDS_OF[self.task.name])}"
-            )
-        if (self.task.name == "tiny_programs") != (self.reward.programs is not None):
-            raise ValueError(
-                "reward.programs: expected with task.name tiny_programs, and only with it; state "
-                "interpreter or python, or leave it out"
-            )
-        unknown = sorted(set(self.task.digits) - set(self.base.digits))
-        if unknown:
-            raise ValueError(
-                f"task.digits: the base model never saw prompts of {unknown} digits; add them to "
-                f"base.digits or choose from {self.base.digits}"
             )
         return self
 

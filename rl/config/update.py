@@ -59,12 +59,10 @@ def check_bound(where: str, name: str, bound: float | None) -> None:
         )
 
 
-class LossConfig(Strict):
-    """Policy loss and how its tokens are averaged; see rl.losses.
+class BatchLossConfig(Strict):
+    """Policy loss, how its tokens are averaged, and the updates of a batch; see rl.losses.
 
-    `bound` is stated for the losses that have one, and only for them. `old_logps`: who says what
-    the old policy's log-probs were: the trainer, by a forward pass of its own before the first
-    update, or the sampler, for free and off by the gap between the two.
+    `bound` is stated for the losses that have one, and only for them.
     """
 
     name: LossName
@@ -72,7 +70,6 @@ class LossConfig(Strict):
     clip_high: PositiveFloat
     bound: Annotated[float, Field(ge=1)] | None = None
     aggregate: Literal["sequence_mean", "token_mean", "constant"]
-    old_logps: Literal["trainer", "sampler"]
     epochs: PositiveInt
     minibatches: PositiveInt
 
@@ -80,3 +77,10 @@ class LossConfig(Strict):
     def _bounded(self) -> Self:
         check_bound("loss", self.name, self.bound)
         return self
+
+
+class LossConfig(BatchLossConfig):
+    """`old_logps`: who says what the old policy's log-probs were: the trainer, by a forward pass of
+    its own before the first update, or the sampler, for free and off by the gap between the two."""
+
+    old_logps: Literal["trainer", "sampler"]

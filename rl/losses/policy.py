@@ -24,7 +24,7 @@ class Clip:
 def policy_loss(
     logp_BT: Float[Tensor, "B T"],
     logp_old_BT: Float[Tensor, "B T"],
-    advantage_B: Float[Tensor, " B"],
+    advantage: Float[Tensor, " B"] | Float[Tensor, "B T"],
     mask_BT: Bool[Tensor, "B T"],
     *,
     name: str,
@@ -35,12 +35,13 @@ def policy_loss(
     """The loss l_it that LOSSES has under `name`, of token t of response i.
 
     Below, w_it = pi(o_it) / pi_old(o_it) = exp(log pi(o_it) - log pi_old(o_it)), the importance
-    ratio, and A_i the response's advantage. All log-probabilities are in nats.
+    ratio, and A_i the response's advantage, for which A_it stands where every token has one of its
+    own. All log-probabilities are in nats.
 
     Args:
         logp_BT: under the policy being trained [B, T]; carries the gradient.
         logp_old_BT: under the policy that the batch is judged by [B, T]; never carries one.
-        advantage_B: one advantage a response [B].
+        advantage: one a response [B], or one a token [B, T], off the response ignored.
         mask_BT: True on response tokens [B, T]; what stands elsewhere is ignored.
         name: key of LOSSES.
         clip_low, clip_high: bounds of a clipped ratio, [1 - clip_low, 1 + clip_high].
@@ -56,7 +57,7 @@ def policy_loss(
     """
     if name not in LOSSES:
         raise ValueError(f"name: expected one of {', '.join(LOSSES)}, got {name!r}")
-    _check(logp_BT, logp_old_BT, advantage_B, mask_BT, clip_low, clip_high)
+    _check(logp_BT, logp_old_BT, advantage, mask_BT, clip_low, clip_high)
     # At a bound of 1, dual_clip would cut fresh responses.
     fits = bound is None or (bound > 1 if name == "dual_clip" else bound >= 1)
     if (name in BOUNDED) != (bound is not None) or not fits:
@@ -68,7 +69,7 @@ def policy_loss(
     # the zero that masks a value later is multiplied by it on the way back.
     logp, old = (x_BT.masked_fill(~mask_BT, 0.0) for x_BT in (logp_BT, logp_old_BT.detach()))
     clip = Clip(clip_low, clip_high, bound or 0.0)
-    return LOSSES[name](logp, old, advantage_B[:, None], mask_BT, clip)
+    return LOSSES[name](logp, old, _a_token(advantage, mask_BT), mask_BT, clip)
 
 
 def reinforce(logp: Tensor, _old: Tensor, advantage: Tensor, _mask: Tensor, _: Clip) -> Tensor:
@@ -158,7 +159,7 @@ def no_stop_gradient(
 def ratio_shares(
     logp_BT: Float[Tensor, "B T"],
     logp_old_BT: Float[Tensor, "B T"],
-    advantage_B: Float[Tensor, " B"],
+    advantage: Float[Tensor, " B"] | Float[Tensor, "B T"],
     mask_BT: Bool[Tensor, "B T"],
     *,
     clip_low: float,
@@ -174,10 +175,10 @@ def ratio_shares(
     Raises:
         ValueError: as policy_loss.
     """
-    _check(logp_BT, logp_old_BT, advantage_B, mask_BT, clip_low, clip_high)
-    ratio_BT = torch.exp(logp_BT - logp_old_BT)
+    _check(logp_BT, logp_old_BT, advantage, mask_BT, clip_low, clip_high)
+    ratio_BT, each = torch.exp(logp_BT - logp_old_BT), _a_token(advantage, mask_BT)
     side = {"above": ratio_BT > 1 + clip_high, "below": ratio_BT < 1 - clip_low}
-    sign = {"positive": advantage_B[:, None] > 0, "negative": advantage_B[:, None] < 0}
+    sign = {"positive": each > 0, "negative": each < 0}
     tokens = max(int(mask_BT.sum()), 1)
     return {
         f"{beyond}_{of}": int((side[beyond] & sign[of] & mask_BT).sum()) / tokens
@@ -199,6 +200,13 @@ def _least(ratio: Tensor, advantage: Tensor, clip: Clip) -> Tensor:
     return torch.minimum(ratio * advantage, ratio.clamp(1 - clip.low, 1 + clip.high) * advantage)
 
 
+def _a_token(advantage: Tensor, mask_BT: Tensor) -> Tensor:
+    """Advantages [B, 1] or [B, T], of the tokens of each row."""
+    if advantage.ndim == 1:
+        return advantage[:, None]
+    return advantage.masked_fill(~mask_BT, 0.0)
+
+
 def _response_ratio(logp: Tensor, old: Tensor) -> Tensor:
     """W_i [B, 1], the product of a response's ratios."""
     return torch.exp((logp - old).sum(dim=1, keepdim=True))
@@ -207,7 +215,7 @@ def _response_ratio(logp: Tensor, old: Tensor) -> Tensor:
 def _check(
     logp_BT: Tensor,
     logp_old_BT: Tensor,
-    advantage_B: Tensor,
+    advantage: Tensor,
     mask_BT: Tensor,
     clip_low: float,
     clip_high: float,
@@ -215,11 +223,11 @@ def _check(
     if (
         logp_BT.ndim != 2
         or logp_old_BT.shape != logp_BT.shape
-        or advantage_B.shape != logp_BT.shape[:1]
+        or advantage.shape not in (logp_BT.shape[:1], logp_BT.shape)
     ):
         raise ValueError(
-            f"expected logp and logp_old [B, T] and advantage [B], got {tuple(logp_BT.shape)}, "
-            f"{tuple(logp_old_BT.shape)} and {tuple(advantage_B.shape)}"
+            f"expected logp and logp_old [B, T] and advantage [B] or [B, T], got "
+            f"{tuple(logp_BT.shape)}, {tuple(logp_old_BT.shape)} and {tuple(advantage.shape)}"
         )
     if mask_BT.shape != logp_BT.shape or mask_BT.dtype != torch.bool:
         raise ValueError(

@@ -10,6 +10,7 @@ from rl.metrics.episodes import EPISODES
 from rl.metrics.lecture import LECTURE
 from rl.metrics.metric import Metric
 from rl.metrics.policy import POLICY
+from rl.metrics.ppo import PPO
 from rl.metrics.proximal import PROXIMAL
 from rl.metrics.tabular import TABULAR
 
@@ -17,6 +18,7 @@ __all__ = ["METRICS", "Metric"]
 
 METRICS: dict[str, Metric] = {
     **POLICY,
+    **PPO,
     **LECTURE,
     **TABULAR,
     **PROXIMAL,

@@ -1,17 +1,23 @@
-"""Logged while a decoder is trained, and by the study of its gradient weights."""
+"""Logged while a decoder is trained, by a plain policy gradient or by PPO, and by the study of its
+gradient weights."""
 
 from rl.metrics.metric import Metric
 
+
+def _decoder(meaning: str, level: str | None = None) -> Metric:
+    """Logged whatever the algorithm."""
+    return Metric("policy", meaning, level, also=("ppo",))
+
+
 POLICY: dict[str, Metric] = {
     # Training batch, before the step's update unless said otherwise.
-    "train/reward": Metric(
-        "policy", "mean reward of the batch, reward.scale applied, without the KL penalty"
+    "train/reward": _decoder(
+        "mean reward of the batch, reward.scale applied, without the KL penalty"
     ),
-    "train/reward_by_difficulty": Metric("policy", "mean reward of the batch", "difficulty"),
-    "train/kl": Metric(
-        "policy",
-        "mean estimate of KL(pi || reference), nats a response; with reward.kl or kl only, and k1 "
-        "against the base model without the latter",
+    "train/reward_by_difficulty": _decoder("mean reward of the batch", "difficulty"),
+    "train/kl": _decoder(
+        "mean estimate of KL(pi || reference), nats a response: k1 against the base model where no "
+        "kl says otherwise; of policy with reward.kl or kl only",
     ),
     "train/kl_coefficient": Metric(
         "policy", "coefficients of the penalty at this step, their sum; with kl.target only"
@@ -38,70 +44,65 @@ POLICY: dict[str, Metric] = {
     "train/weight_by_difficulty": Metric(
         "policy", "mean over groups of (1/G) sum_i A_i 1[r_i > 0]", "difficulty"
     ),
-    "train/response_tokens": Metric("policy", "mean response length in tokens, EOS included"),
-    "train/truncated": Metric("policy", "share of responses stopped by max_new_tokens"),
-    "train/entropy": Metric("policy", "mean -log pi of the sampled tokens, nats a token"),
-    "train/loss": Metric("policy", "policy loss, mean over the step's optimiser updates"),
-    "train/grad_norm": Metric(
-        "policy", "global gradient norm before clipping, mean over the step's updates"
+    "train/response_tokens": _decoder("mean response length in tokens, EOS included"),
+    "train/truncated": _decoder("share of responses stopped by max_new_tokens"),
+    "train/entropy": _decoder("mean -log pi of the sampled tokens, nats a token"),
+    "train/loss": _decoder(
+        "mean over the step's updates of what they step down: of policy the loss with its penalty, "
+        "of ppo all three parts"
     ),
-    "train/update_norm": Metric("policy", "norm of the step's whole parameter change"),
-    "train/lr": Metric("policy", "learning rate of the step's last update"),
-    "train/clip_fraction": Metric(
-        "policy", "share of tokens whose ratio PPO's clip cuts off, or would"
+    "train/grad_norm": _decoder(
+        "global gradient norm before clipping, mean over the step's updates"
     ),
+    "train/update_norm": _decoder("norm of the step's whole parameter change"),
+    "train/lr": _decoder("learning rate of the step's last update"),
+    "train/clip_fraction": _decoder("share of tokens whose ratio PPO's clip cuts off, or would"),
     # Where a step is several updates. The shares are of all the batch's response tokens, mean over
     # its updates; quantiles and maximum are of the last update, of tokens where A is not 0.
     **{
-        f"train/ratio_{side}_{sign}": Metric(
-            "policy",
+        f"train/ratio_{side}_{sign}": _decoder(
             f"share of tokens with a ratio {side} the clip's bounds and a {sign} advantage",
         )
         for side in ("above", "below")
         for sign in ("positive", "negative")
     },
-    "train/ratio_quantiles": Metric(
-        "policy", "quantiles of the ratios at the step's last update", "quantile"
+    "train/ratio_quantiles": _decoder(
+        "quantiles of the ratios at the step's last update", "quantile"
     ),
-    "train/ratio_max": Metric("policy", "largest ratio at the step's last update"),
-    "train/logp_gap_mean": Metric(
-        "policy", "mean |sampler - trainer log-prob| where A is not 0, nats a token"
+    "train/ratio_max": _decoder("largest ratio at the step's last update"),
+    "train/logp_gap_mean": _decoder(
+        "mean |sampler - trainer log-prob| where A is not 0, nats a token"
     ),
-    "train/logp_gap_max": Metric(
-        "policy", "largest |sampler - trainer log-prob| where A is not 0, nats"
-    ),
+    "train/logp_gap_max": _decoder("largest |sampler - trainer log-prob| where A is not 0, nats"),
     # Held-out evaluation, before the step's update; the last is after training.
-    "eval/accuracy": Metric(
-        "policy",
+    "eval/accuracy": _decoder(
         "share of right responses on held-out prompts: all that was meant; at step 0 it is p0",
     ),
-    "eval/accuracy_by_difficulty": Metric("policy", "the same, by difficulty", "difficulty"),
-    "eval/accuracy_by_duplicates": Metric("policy", "the same, in sorting", "duplicates"),
-    "eval/proxy": Metric(
-        "policy", "mean reward on held-out prompts, without reward.scale and KL penalty"
+    "eval/accuracy_by_difficulty": _decoder("the same, by difficulty", "difficulty"),
+    "eval/accuracy_by_duplicates": _decoder("the same, in sorting", "duplicates"),
+    "eval/proxy": _decoder("mean reward on held-out prompts, without reward.scale and KL penalty"),
+    "eval/proxy_by_duplicates": _decoder("the same, in sorting", "duplicates"),
+    "eval/hacked": _decoder(
+        "share of responses with the largest reward that can be had, and wrong"
     ),
-    "eval/proxy_by_duplicates": Metric("policy", "the same, in sorting", "duplicates"),
-    "eval/hacked": Metric(
-        "policy", "share of responses with the largest reward that can be had, and wrong"
+    "eval/hacked_by_duplicates": _decoder("the same, in sorting", "duplicates"),
+    "eval/response_tokens": _decoder("mean response length in tokens, EOS included"),
+    "eval/response_tokens_correct": _decoder(
+        "the same, of right responses; not logged where there are none"
     ),
-    "eval/hacked_by_duplicates": Metric("policy", "the same, in sorting", "duplicates"),
-    "eval/response_tokens": Metric("policy", "mean response length in tokens, EOS included"),
-    "eval/response_tokens_correct": Metric(
-        "policy", "the same, of right responses; not logged where there are none"
+    "eval/response_tokens_incorrect": _decoder(
+        "the same, of wrong responses; not logged where there are none"
     ),
-    "eval/response_tokens_incorrect": Metric(
-        "policy", "the same, of wrong responses; not logged where there are none"
-    ),
-    "eval/truncated": Metric("policy", "share of responses stopped by max_new_tokens"),
+    "eval/truncated": _decoder("share of responses stopped by max_new_tokens"),
     # Of tiny programs, by the first hidden test that they do not pass.
-    "eval/ended_wrong": Metric("policy", "share of programs that leave a wrong value"),
-    "eval/ended_bound": Metric(
-        "policy", "share of programs that run into a bound: steps, memory, size, output, time"
+    "eval/ended_wrong": _decoder("share of programs that leave a wrong value"),
+    "eval/ended_bound": _decoder(
+        "share of programs that run into a bound: steps, memory, size, output, time"
     ),
-    "eval/ended_fault": Metric(
-        "policy", "share of programs that are none, or take what is not there, or divide by 0"
+    "eval/ended_fault": _decoder(
+        "share of programs that are none, or take what is not there, or divide by 0"
     ),
-    "eval/ignores_input": Metric("policy", "share of responses: programs without their input"),
+    "eval/ignores_input": _decoder("share of responses: programs without their input"),
     # The gradient-weight study: one measurement at the base model, step 0.
     "weight/p": Metric(
         "gradient_weight", "exact success rate of the base model, mean over problems", "difficulty"

@@ -4,15 +4,20 @@ from rl.models.byte_tokenizer import ByteTokenizer
 from rl.models.decoder import Decoder, count_parameters, load_decoder, new_decoder, save_decoder
 from rl.models.fused import FusedDecoder, from_prompt_end
 from rl.models.tokenizer import Tokenizer
+from rl.models.value import ActorCritic, ScalarDecoder, load_scalar_decoder, scalar_head
 
 __all__ = [
+    "ActorCritic",
     "ByteTokenizer",
     "Decoder",
     "FusedDecoder",
+    "ScalarDecoder",
     "Tokenizer",
     "count_parameters",
     "from_prompt_end",
     "load_decoder",
+    "load_scalar_decoder",
     "new_decoder",
     "save_decoder",
+    "scalar_head",
 ]

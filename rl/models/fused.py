@@ -63,6 +63,7 @@ class Fused:
         self._embedding: Tensor = base.embed_tokens.weight
         self._pad: int | None = base.embed_tokens.padding_idx
         self._frequency_D: Tensor = base.rotary_emb.inv_freq
+        self._norm_weight: Tensor = base.norm.weight
         self._head = (whole.lm_head.weight * base.norm.weight).t()
         self.layers = [self._layer(block) for block in base.layers]
 
@@ -124,6 +125,10 @@ class Fused:
         logits: Tensor = self._norm(hidden) @ self._head
         return logits
 
+    def states(self, hidden: Tensor) -> Tensor:
+        """Last hidden states (..., C) after the norm, as any other head reads them."""
+        return self._norm(hidden) * self._norm_weight
+
     def _norm(self, x: Tensor) -> Tensor:
         normed: Tensor = _Norm.apply(x, self._eps)  # type: ignore[no-untyped-call]
         return normed
@@ -164,7 +169,11 @@ class FusedDecoder(nn.Module):
         self._fuse = fuse
 
     def forward(
-        self, input_ids: Tensor, prompt_lengths: Tensor | None = None, use_cache: bool = False
+        self,
+        input_ids: Tensor,
+        prompt_lengths: Tensor | None = None,
+        use_cache: bool = False,
+        states: bool = False,
     ) -> CausalLMOutput:
         """Logits of right-padded tokens (B, T); nothing is cached.
 
@@ -174,17 +183,21 @@ class FusedDecoder(nn.Module):
                 prompt token on, (B, 1 + R, V) where R is the longest response, and rows with the
                 same prompt share what is computed of it.
             use_cache: not here; False.
+            states: give what the output layer reads as well, for another head.
 
         Returns:
-            Logits (B, T, V) or (B, 1 + R, V); anything where the padding is.
+            Logits (B, T, V) or (B, 1 + R, V), and with `states` (B, T, C) or (B, 1 + R, C) as the
+            only one of `hidden_states`; anything where the padding is.
         """
         if use_cache:
             raise ValueError("use_cache: a decoder in training keeps no cache")
         if not (self._fuse and can_fuse(self.model)):
-            plain: Any = self.model(input_ids=input_ids, use_cache=False)
-            if prompt_lengths is None:
-                return CausalLMOutput(logits=plain.logits)
-            return CausalLMOutput(logits=from_prompt_end(plain.logits, prompt_lengths))  # type: ignore[arg-type]
+            asked = {"output_hidden_states": True} if states else {}
+            plain: Any = self.model(input_ids=input_ids, use_cache=False, **asked)
+            found = [plain.logits, *((plain.hidden_states[-1],) if states else ())]
+            if prompt_lengths is not None:
+                found = [from_prompt_end(x, prompt_lengths) for x in found]
+            return CausalLMOutput(logits=found[0], hidden_states=tuple(found[1:]) or None)
         fused = Fused(self.model)
         if prompt_lengths is not None and self.share_prompts:
             hidden_BTC = _shared_prompts(fused, input_ids, prompt_lengths)
@@ -193,7 +206,10 @@ class FusedDecoder(nn.Module):
             hidden_BTC = fused.hidden(input_ids, position_T, _causal)
             if prompt_lengths is not None:
                 hidden_BTC = from_prompt_end(hidden_BTC, prompt_lengths)
-        return CausalLMOutput(logits=fused.logits(hidden_BTC))  # type: ignore[arg-type]
+        return CausalLMOutput(
+            logits=fused.logits(hidden_BTC),  # type: ignore[arg-type]
+            hidden_states=(fused.states(hidden_BTC),) if states else None,  # type: ignore[arg-type]
+        )
 
 
 def from_prompt_end(x_BT: Tensor, prompt_B: Tensor) -> Tensor:

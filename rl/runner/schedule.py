@@ -9,7 +9,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from rl.artifacts import run_directory, run_fault, run_status
-from rl.config import Experiment, RunConfig, RunSpec, config_digest
+from rl.config import DecoderRunConfig, Experiment, RunSpec, config_digest
 from rl.errors import UserError
 from rl.files import CHECKPOINT_SECONDS, lock, named, read_json, write_json
 from rl.runner.base_models import base_directory
@@ -106,7 +106,7 @@ def _check_data(specs: list[RunSpec]) -> None:
     from rl.tasks import TASKS  # seconds of imports, which a call with nothing to do saves
 
     for config in {spec.arm: spec.config for spec in specs}.values():
-        if not isinstance(config, RunConfig):
+        if not isinstance(config, DecoderRunConfig):
             continue
         task = TASKS[config.task.name](modulus=config.task.modulus, digits=config.task.digits)
         task.heldout_problems(config.eval.problems_per_difficulty, config.eval.seed)
@@ -160,8 +160,8 @@ def _set_aside_damaged(root: Path, spec: RunSpec) -> None:
         _set_aside(directory)
 
 
-def _missing_bases(todo: list[RunSpec], cache: Path) -> list[RunConfig]:
-    configs = [spec.config for spec in todo if isinstance(spec.config, RunConfig)]
+def _missing_bases(todo: list[RunSpec], cache: Path) -> list[DecoderRunConfig]:
+    configs = [spec.config for spec in todo if isinstance(spec.config, DecoderRunConfig)]
     wanted = {base_directory(cache, config): config for config in configs}
     return [config for directory, config in wanted.items() if not directory.exists()]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rl.artifacts import RunWriter, run_directory
-from rl.config import RunConfig, RunSpec, config_digest
+from rl.config import DecoderRunConfig, RunSpec, config_digest
 from rl.digests import file_sha256
 from rl.errors import UserError
 from rl.files import named
@@ -38,7 +38,7 @@ class Job:
     def steps(self) -> int:
         """How many times the job will report."""
         config = self.spec.config
-        if isinstance(config, RunConfig) and not self.spec.arm:
+        if isinstance(config, DecoderRunConfig) and not self.spec.arm:
             return config.base.steps
         return config.steps
 
@@ -112,7 +112,7 @@ def _do(job: Job, report: Callable[[int, float], None]) -> None:
     torch.set_num_threads(1)  # another number of threads sums in another order
     spec, every_s = job.spec, job.checkpoint_seconds
     start, base_facts = {}, {}
-    if isinstance(spec.config, RunConfig):
+    if isinstance(spec.config, DecoderRunConfig):
         if not spec.arm:
             make_base_model(job.cache, spec.config, report, checkpoint_seconds=every_s)
             return
@@ -150,11 +150,13 @@ def _programs() -> Mapping[str, Callable[..., int]]:
     from rl.trainers.episodes import train_episodes
     from rl.trainers.lecture_sorting import train_lecture_sorting
     from rl.trainers.policy import train_policy
+    from rl.trainers.ppo import train_ppo
     from rl.trainers.proximal import train_proximal
     from rl.trainers.tabular import train_tabular
 
     return {
         "policy": train_policy,
+        "ppo": train_ppo,
         "gradient_weight": measure_gradient_weight,
         "lecture_sorting": train_lecture_sorting,
         "gradient_covariance": measure_gradient_covariance,

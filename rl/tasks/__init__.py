@@ -4,7 +4,9 @@ from collections.abc import Mapping
 
 from rl.tasks.answer_first import AnswerFirst
 from rl.tasks.chain_sum import ChainSum
+from rl.tasks.copy import Copy
 from rl.tasks.not_offensive import NotOffensive
+from rl.tasks.parity import Parity
 from rl.tasks.poem import Poem
 from rl.tasks.sorting import Sorting, has_duplicates
 from rl.tasks.tiny_programs import TinyPrograms
@@ -14,6 +16,8 @@ TASKS: Mapping[str, type[World]] = {
     "chain_sum": ChainSum,
     "answer_first": AnswerFirst,
     "sorting": Sorting,
+    "copy": Copy,
+    "parity": Parity,
     "poem": Poem,
     "not_offensive": NotOffensive,
     "tiny_programs": TinyPrograms,
@@ -23,7 +27,9 @@ __all__ = [
     "TASKS",
     "AnswerFirst",
     "ChainSum",
+    "Copy",
     "NotOffensive",
+    "Parity",
     "Poem",
     "Sorting",
     "TinyPrograms",

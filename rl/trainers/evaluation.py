@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from rl.artifacts import RunWriter
-from rl.config import RunConfig
+from rl.config import DecoderRunConfig
 from rl.models import Tokenizer
 from rl.rollout import Sampler
 from rl.seeding import derive
@@ -23,7 +23,7 @@ MOST_HACKED = 2  # samples of hacked responses kept, of each difficulty
 
 
 def evaluate(
-    config: RunConfig,
+    config: DecoderRunConfig,
     problems: Sequence[Problem],
     scorer: Scorer,
     tokenizer: Tokenizer,

@@ -14,7 +14,6 @@ from rl.advantages import RunningMean, advantages
 from rl.artifacts import RunWriter
 from rl.config import RunConfig
 from rl.models import Decoder
-from rl.seeding import derive
 from rl.trainers.evaluation import evaluate, mean_by_difficulty
 from rl.trainers.parts import (
     make_engine,
@@ -24,7 +23,7 @@ from rl.trainers.parts import (
     pad_right,
 )
 from rl.trainers.reference import Reference
-from rl.trainers.rollouts import make_sampler, roll_out
+from rl.trainers.rollouts import make_sampler, training_rollouts
 from rl.trainers.scoring import make_scorer
 from rl.trainers.update import update_policy
 from rl.types import Batch, Rollout
@@ -73,19 +72,7 @@ def train_policy(
         if step % config.eval.every == 0:
             tokens += evaluate(config, heldout, scorer, tokenizer, sampler, log, seed, step)
 
-        problems_P = task.train_problems(config.rollout.prompts, derive("problems", seed, step))
-        rollouts_B = roll_out(
-            [
-                (problem, g, derive("rollout", seed, step, problem.id, g))
-                for problem in problems_P
-                for g in range(config.rollout.group_size)
-            ],
-            tokenizer=tokenizer,
-            sampler=sampler,
-            temperature=config.rollout.temperature,
-            max_new_tokens=config.rollout.max_new_tokens,
-            ignore_eos=config.rollout.ignore_eos,
-        )
+        rollouts_B = training_rollouts(config, task, tokenizer, sampler, seed=seed, step=step)
         scores_PG = scorer.rewards(
             rollouts_B, scale=config.reward.scale, group_size=config.rollout.group_size
         )
@@ -109,7 +96,7 @@ def train_policy(
         advantage_B = advantages_PG.flatten().float()
         batch = replace(batch, advantage_B=advantage_B.to(engine.device))
 
-        before = _flat(model)
+        before = flat(model)
         updated = update_policy(
             engine,
             batch,
@@ -127,7 +114,7 @@ def train_policy(
                 **batch_metrics(rollouts_B, scores_PG, advantages_PG),
                 **(distance.metrics if distance else {}),
                 **updated,
-                "train/update_norm": float((_flat(model) - before).norm()),
+                "train/update_norm": float((flat(model) - before).norm()),
             },
         )
         tokens += int(batch.response_BT.sum())
@@ -160,13 +147,19 @@ def collate(rollouts_B: Sequence[Rollout], advantage_B: Tensor, pad_id: int) -> 
 
 
 def batch_metrics(
-    rollouts_B: Sequence[Rollout], rewards_PG: Tensor, advantages_PG: Tensor
+    rollouts_B: Sequence[Rollout], rewards_PG: Tensor, advantages_PG: Tensor | None
 ) -> dict[str, float | dict[float, float]]:
-    """What the batch says before any update; its rewards are those without a penalty."""
-    group = rewards_PG.shape[1]
-    difficulty_P = [r.problem.difficulty for r in rollouts_B[::group]]
-    weight_P = (advantages_PG * (rewards_PG > 0)).mean(dim=1)
-    mixed_P = rewards_PG.amax(dim=1) > rewards_PG.amin(dim=1)
+    """What the batch says before any update; its rewards are those without a penalty. What is said
+    of groups is left out where they have no advantages of their own."""
+    difficulty_P = [r.problem.difficulty for r in rollouts_B[:: rewards_PG.shape[1]]]
+    of_groups: dict[str, float | dict[float, float]] = {}
+    if advantages_PG is not None:
+        weight_P = (advantages_PG * (rewards_PG > 0)).mean(dim=1)
+        mixed_P = rewards_PG.amax(dim=1) > rewards_PG.amin(dim=1)
+        of_groups = {
+            "train/mixed_groups": float(mixed_P.double().mean()),
+            "train/weight_by_difficulty": mean_by_difficulty(difficulty_P, weight_P.tolist()),
+        }
     completions = [r.completion for r in rollouts_B]
     logps = [logp for c in completions for logp in c.logps]
     count = len(completions)
@@ -175,13 +168,13 @@ def batch_metrics(
         "train/reward_by_difficulty": mean_by_difficulty(
             difficulty_P, rewards_PG.mean(dim=1).tolist()
         ),
-        "train/mixed_groups": float(mixed_P.double().mean()),
-        "train/weight_by_difficulty": mean_by_difficulty(difficulty_P, weight_P.tolist()),
+        **of_groups,
         "train/response_tokens": sum(len(c.token_ids) for c in completions) / count,
         "train/truncated": sum(c.finish_reason == "length" for c in completions) / count,
         "train/entropy": -sum(logps) / len(logps),
     }
 
 
-def _flat(model: nn.Module) -> Tensor:
+def flat(model: nn.Module) -> Tensor:
+    """All weights in a row, a copy."""
     return torch.cat([p.detach().flatten() for p in model.parameters()]).clone()

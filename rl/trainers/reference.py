@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from rl.config import KLConfig, RunConfig
+from rl.config import DecoderRunConfig, KLConfig, RunConfig
 from rl.engine import Engine
 from rl.kl import ESTIMATORS, adapted, kl_penalty
 from rl.models import Decoder, FusedDecoder
@@ -33,8 +33,8 @@ class Reference:
         """`model` must be the base model still: the engine has not taken any step with it."""
         self._config = config
         self._kl = config.kl or PLAIN
-        self._base = _Frozen(model, config)
-        self._own = _Frozen(model, config) if self._kl.refresh else None
+        self._base = Frozen(model, config)
+        self._own = Frozen(model, config) if self._kl.refresh else None
         self._factor = 1.0
 
     def measure(
@@ -94,10 +94,10 @@ class Reference:
             self._own.copy.load_state_dict(state["weights"])
 
 
-class _Frozen:
+class Frozen:
     """A copy that does not train."""
 
-    def __init__(self, model: Decoder, config: RunConfig) -> None:
+    def __init__(self, model: Decoder, config: DecoderRunConfig) -> None:
         self._config = config
         self.copy = deepcopy(model).requires_grad_(False)
         self._fused = FusedDecoder(self.copy, fuse=not config.engine.compile)

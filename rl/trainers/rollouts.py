@@ -2,8 +2,11 @@
 
 from collections.abc import Sequence
 
+from rl.config import DecoderRunConfig
 from rl.models import Decoder, Tokenizer
 from rl.rollout import LocalSampler, Request, Sampler
+from rl.seeding import derive
+from rl.tasks import World
 from rl.types import Problem, Rollout
 
 MAX_ROWS = 1024  # rows decoded at once, which bounds the sampler's memory
@@ -12,6 +15,36 @@ MAX_ROWS = 1024  # rows decoded at once, which bounds the sampler's memory
 def make_sampler(model: Decoder, tokenizer: Tokenizer) -> LocalSampler:
     """A sampler on the model's own weights."""
     return LocalSampler(model, eos_id=tokenizer.eos_id, pad_id=tokenizer.pad_id, max_rows=MAX_ROWS)
+
+
+def training_rollouts(
+    config: DecoderRunConfig,
+    task: World,
+    tokenizer: Tokenizer,
+    sampler: Sampler,
+    *,
+    seed: int,
+    step: int,
+    prefix: str = "",
+) -> list[Rollout]:
+    """The batch of a step: `rollout.group_size` responses to each of `rollout.prompts` problems,
+    group by group. Problems and draws are named by seed, step and `prefix` alone, so that all
+    programs and arms get the same."""
+    problems_P = task.train_problems(
+        config.rollout.prompts, derive(f"{prefix}problems", seed, step)
+    )
+    return roll_out(
+        [
+            (problem, g, derive(f"{prefix}rollout", seed, step, problem.id, g))
+            for problem in problems_P
+            for g in range(config.rollout.group_size)
+        ],
+        tokenizer=tokenizer,
+        sampler=sampler,
+        temperature=config.rollout.temperature,
+        max_new_tokens=config.rollout.max_new_tokens,
+        ignore_eos=config.rollout.ignore_eos,
+    )
 
 
 def roll_out(

@@ -8,7 +8,7 @@ from random import Random
 import torch
 from torch import Tensor
 
-from rl.config import ClassifierConfig, EngineConfig, RunConfig, TextConfig
+from rl.config import ClassifierConfig, DecoderRunConfig, EngineConfig, TextConfig
 from rl.rewards import REWARDS, OffenceClassifier, Reward, exact, is_whole, label_loss
 from rl.rewards.sandbox import find_way
 from rl.seeding import derive
@@ -35,7 +35,7 @@ class Scorer:
         return torch.tensor(values, dtype=torch.float64).view(-1, group_size)
 
 
-def make_scorer(config: RunConfig, task: World) -> Scorer:
+def make_scorer(config: DecoderRunConfig, task: World) -> Scorer:
     """The reward that `config` names, in its world.
 
     Raises:
@@ -57,10 +57,10 @@ def program_end(task: TinyPrograms, rollout: Rollout) -> str:
     return task.judge(problem, rollout.text, hidden_inputs(problem)).reason
 
 
-def _classifier_reward(config: RunConfig, task: World) -> Reward:
+def _classifier_reward(config: DecoderRunConfig, task: World) -> Reward:
     """P(good) of the text; 0 for a response that was cut off."""
     settings = config.reward.classifier
-    if settings is None or not isinstance(task, NotOffensive):  # RunConfig has seen to both
+    if settings is None or not isinstance(task, NotOffensive):  # DecoderRunConfig has seen to both
         raise TypeError(f"no classifier for {task}")
     labelled = labelled_texts(task, config.base.text, settings)
     classifier = train_classifier(settings, labelled, task.alphabet)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from rl.config import KLConfig, RunConfig
+from rl.config import DecoderRunConfig, KLConfig, RunConfig
 from rl.engine import Engine
 from rl.kl import kl_penalty
 from rl.logprobs import token_logps
@@ -42,6 +42,33 @@ class Tally:
     losses: list[float] = field(default_factory=list)
     norms: list[float] = field(default_factory=list)
 
+    def add(
+        self, logp_BT: Tensor, old_BT: Tensor, shares: dict[str, float], part: Batch, *, gap: bool
+    ) -> None:
+        """One micro-batch, whose ratio_shares are `shares`; its gap from the sampler on request."""
+        mask_BT = part.response_BT
+        count = int(mask_BT.sum())
+        self.shares.update({name: share * count for name, share in shares.items()})
+        self.ratios.append((logp_BT - old_BT)[mask_BT].exp())
+        if gap:
+            gap_BT = (logp_BT - part.logp_sampler_BT).abs() * mask_BT
+            self.gap_tokens += count
+            self.gap_sum += float(gap_BT.sum())
+            self.gap_max = max(self.gap_max, float(gap_BT.max()))
+
+    def metrics(self, *, updates: int, lr: float) -> dict[str, float | dict[float, float]]:
+        """Of a step of so many updates, the last of them at `lr`."""
+        shares = {name: count / self.tokens for name, count in self.shares.items()}
+        return {
+            **(_ratio_metrics(shares, torch.cat(self.ratios)) if updates > 1 else {}),
+            "train/loss": sum(self.losses) / len(self.losses),
+            "train/grad_norm": sum(self.norms) / len(self.norms),
+            "train/lr": lr,
+            "train/clip_fraction": clip_fraction(shares),
+            "train/logp_gap_mean": self.gap_sum / self.gap_tokens,
+            "train/logp_gap_max": self.gap_max,
+        }
+
 
 def update_policy(
     engine: Engine,
@@ -69,7 +96,7 @@ def update_policy(
     tally = Tally()
     lr = 0.0
     for epoch in range(loss.epochs):
-        for rows in _minibatches(batch, loss.minibatches, derive("minibatch", seed, step, epoch)):
+        for rows in minibatches(batch, loss.minibatches, derive("minibatch", seed, step, epoch)):
             first = not tally.norms
             tally.ratios.clear()
             update = engine.update(
@@ -88,16 +115,7 @@ def update_policy(
             tally.losses.append(update.loss)
             tally.norms.append(update.grad_norm)
             lr = update.lr
-    shares = {name: count / tally.tokens for name, count in tally.shares.items()}
-    return {
-        **(_ratio_metrics(shares, torch.cat(tally.ratios)) if updates > 1 else {}),
-        "train/loss": sum(tally.losses) / len(tally.losses),
-        "train/grad_norm": sum(tally.norms) / len(tally.norms),
-        "train/lr": lr,
-        "train/clip_fraction": clip_fraction(shares),
-        "train/logp_gap_mean": tally.gap_sum / tally.gap_tokens,
-        "train/logp_gap_max": tally.gap_max,
-    }
+    return tally.metrics(updates=updates, lr=lr)
 
 
 def _ratio_metrics(
@@ -112,7 +130,9 @@ def _ratio_metrics(
     }
 
 
-def response_logps(model: nn.Module, batch: Batch, config: RunConfig, micro_tokens: int) -> Tensor:
+def response_logps(
+    model: nn.Module, batch: Batch, config: DecoderRunConfig, micro_tokens: int
+) -> Tensor:
     """Log-probs (B, T) of the response tokens under the model's present weights, 0 elsewhere, no
     gradient."""
     logp_BT = torch.zeros_like(batch.logp_sampler_BT)
@@ -123,18 +143,29 @@ def response_logps(model: nn.Module, batch: Batch, config: RunConfig, micro_toke
     return logp_BT
 
 
-def _forward(model: nn.Module, part: Batch, config: RunConfig) -> Tensor:
+def _forward(model: nn.Module, part: Batch, config: DecoderRunConfig) -> Tensor:
     """Log-probs (B, T) of the response tokens, 0 elsewhere; a group's prompt is computed once."""
-    prompt_B = part.length_B - part.response_BT.sum(dim=1)
+    prompt_B = prompt_lengths(part)
     logits_BRV = model(input_ids=part.token_BT, prompt_lengths=prompt_B).logits
     tail_BR = from_prompt_end(part.token_BT, prompt_B)
-    logp_BR = token_logps(logits_BRV, tail_BR, temperature=config.rollout.temperature)
+    return in_place(token_logps(logits_BRV, tail_BR, temperature=config.rollout.temperature), part)
+
+
+def prompt_lengths(part: Batch) -> Tensor:
+    """Tokens (B) of each row's prompt."""
+    return part.length_B - part.response_BT.sum(dim=1)
+
+
+def in_place(x_BR: Tensor, part: Batch) -> Tensor:
+    """Of values from each row's last prompt token on, (B, 1 + R), those of the response tokens in
+    their places (B, T), 0 elsewhere."""
+    prompt_B = prompt_lengths(part)
     place_T = torch.arange(part.token_BT.shape[1], device=prompt_B.device)
-    after_BT = (place_T - prompt_B[:, None] + 1).clamp(min=0, max=logp_BR.shape[1] - 1)
-    return logp_BR.gather(1, after_BT).masked_fill(~part.response_BT, 0.0)
+    after_BT = (place_T - prompt_B[:, None] + 1).clamp(min=0, max=x_BR.shape[1] - 1)
+    return x_BR.gather(1, after_BT).masked_fill(~part.response_BT, 0.0)
 
 
-def _minibatches(batch: Batch, count: int, seed: int) -> Iterator[Tensor]:
+def minibatches(batch: Batch, count: int, seed: int) -> Iterator[Tensor]:
     """Equal shares of the rows, shuffled where there are several. Exact: `count` divides."""
     rows = len(batch.length_B)
     generator = torch.Generator().manual_seed(seed)
@@ -175,15 +206,8 @@ def micro_losses(
             old_BT = logp_BT.detach()
             if logp_old_BT is not None:
                 old_BT = logp_old_BT[pick, : logp_BT.shape[1]]
-            count = int(mask_BT.sum())
             shares = ratio_shares(logp_BT.detach(), old_BT, part.advantage_B, mask_BT, **clip)
-            tally.shares.update({name: share * count for name, share in shares.items()})
-            tally.ratios.append((logp_BT.detach() - old_BT)[mask_BT].exp())
-            if gap:
-                gap_BT = (logp_BT.detach() - part.logp_sampler_BT).abs() * mask_BT
-                tally.gap_tokens += count
-                tally.gap_sum += float(gap_BT.sum())
-                tally.gap_max = max(tally.gap_max, float(gap_BT.max()))
+            tally.add(logp_BT.detach(), old_BT, shares, part, gap=gap)
             loss_BT = policy_loss(
                 logp_BT,
                 old_BT,

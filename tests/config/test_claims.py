@@ -290,7 +290,8 @@ def test_an_arm_whose_program_never_logs_the_metric(files: Any) -> None:
     claim(files)["treatment"] = "weight"
     assert files.fault() == (
         f"{files.directory}/claims.yaml: claim std-helps: arm 'weight' runs program "
-        f"'gradient_weight', which never logs 'eval/accuracy' (logged by 'policy')"
+        f"'gradient_weight', which never logs 'eval/accuracy' (logged by 'policy' and "
+        "'ppo')"
     )
 
 
@@ -302,7 +303,8 @@ def test_a_clock_that_the_arm_never_logs(files: Any) -> None:
     kind(files, treatment="weight", control="weight_too")
     assert files.fault() == (
         f"{files.directory}/claims.yaml: claim std-helps: arm 'weight' runs program "
-        f"'gradient_weight', which never logs 'train/response_tokens' (logged by 'policy')"
+        f"'gradient_weight', which never logs 'train/response_tokens' (logged by 'policy' and "
+        "'ppo')"
     )
 
 

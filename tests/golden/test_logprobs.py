@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from rl.logprobs import token_logps
+from rl.logprobs import token_entropies, token_logps
 
 # Odds 1 : 3 at position 0, 4 : 1 at position 1; the last position scores nothing.
 LOGITS = torch.log(torch.tensor([[[1.0, 3.0], [4.0, 1.0], [1.0, 9.0]]], dtype=torch.float64))
@@ -70,3 +70,43 @@ def test_the_gradient_is_that_of_the_score():
 def test_a_temperature_must_be_positive(temperature):
     with pytest.raises(ValueError, match="temperature: expected a positive number"):
         token_logps(LOGITS, torch.tensor([[0, 1, 0]]), temperature=temperature)
+
+
+def test_entropy_by_hand_stands_where_its_token_does():
+    """Odds 1 : 3, then 4 : 1; the last logits drew nothing."""
+    found = token_entropies(LOGITS, temperature=1.0)
+    by_hand = [
+        0.0,
+        -(0.25 * math.log(0.25) + 0.75 * math.log(0.75)),
+        -(0.8 * math.log(0.8) + 0.2 * math.log(0.2)),
+    ]
+    torch.testing.assert_close(found, torch.tensor([by_hand], dtype=torch.float64))
+    hot = token_entropies(LOGITS, temperature=1e9)
+    torch.testing.assert_close(hot[:, 1:], torch.full((1, 2), math.log(2)).double())
+
+
+def test_entropy_is_the_mean_of_minus_logp_and_rises_along_its_gradient():
+    logits = LOGITS.clone().requires_grad_()
+    every = [
+        token_logps(LOGITS, torch.tensor([[0, a, b]]), temperature=0.5)
+        for a in (0, 1)
+        for b in (0, 1)
+    ]
+    mean = -sum(logp.exp() * logp for logp in every)[:, 1:] / 2  # each token in two pairs
+    found = token_entropies(logits, temperature=0.5)
+    torch.testing.assert_close(found[:, 1:].detach(), mean)
+    found.sum().backward()
+    assert logits.grad[0, 0, 0] > 0 > logits.grad[0, 0, 1]  # towards even odds
+    assert not logits.grad[0, 2].any()
+
+
+def test_a_token_that_cannot_be_adds_no_entropy():
+    logits = torch.tensor([[[0.0, 0.0, -math.inf], [0.0, 0.0, 0.0]]])
+    found = token_entropies(logits, temperature=1.0)
+    assert found.tolist() == [[0.0, pytest.approx(math.log(2))]]
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, math.inf, math.nan])
+def test_entropy_needs_a_temperature(temperature):
+    with pytest.raises(ValueError, match="temperature"):
+        token_entropies(LOGITS, temperature=temperature)

@@ -7,6 +7,7 @@ import torch
 
 from rl.logprobs import token_logps
 from rl.losses import BOUNDED, LOSSES, aggregate, clip_fraction, policy_loss, ratio_shares
+from rl.losses.policy import Clip
 
 CLIP = {"clip_low": 0.2, "clip_high": 0.3}  # ratio within [.8, 1.3]
 BOUND = 3.0
@@ -172,3 +173,52 @@ def test_clip_bounds_out_of_range_are_refused(name, clip):
         losses(name, rows, rows, torch.zeros(2), clip=clip)
     with pytest.raises(ValueError, match="0 < clip_low < 1 and clip_high > 0"):
         ratio_shares(rows, rows, torch.zeros(2), rows == 0, **clip)
+
+
+def scattered(seed=0):
+    """Log-probs that carry a gradient, others near them, and a mask with gaps of both kinds."""
+    generator = torch.Generator().manual_seed(seed)
+    old = -torch.rand(3, 5, generator=generator) - 0.5
+    logp = (old + 0.4 * torch.randn(3, 5, generator=generator)).requires_grad_()
+    mask = torch.arange(5) < torch.tensor([[4], [5], [2]])
+    return logp, old, mask
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_one_advantage_a_response_is_the_same_at_every_token_of_it(name):
+    """Bit for bit: and it is what each loss makes of A_i at every token."""
+    advantage = torch.tensor([0.7, -1.3, 2.0])
+    found = []
+    for given in (advantage, advantage[:, None].repeat(1, 5)):
+        logp, old, mask = scattered()
+        loss = losses(name, logp, old, given, mask)
+        loss[mask].sum().backward()
+        found.append((loss.detach()[mask], logp.grad, ratio_shares(logp, old, given, mask, **CLIP)))
+    (one, one_grad, one_shares), (two, two_grad, two_shares) = found
+    assert torch.equal(one, two)
+    assert torch.equal(one_grad, two_grad)
+    assert one_shares == two_shares
+    logp, old, mask = scattered()
+    filled = [x.masked_fill(~mask, 0.0) for x in (logp.detach(), old)]
+    plain = LOSSES[name](*filled, advantage[:, None], mask, Clip(0.2, 0.3, BOUND))
+    assert torch.equal(one, plain[mask])
+
+
+def test_a_token_goes_by_its_own_advantage():
+    """Ratios 1.5 and .5 in [.8, 1.3], each under both signs; what stands off the response, a NaN
+    included, is nothing to loss, gradient and shares."""
+    logp = torch.tensor([[1.5, 1.5, 0.5, 0.5, 1.5]]).log().requires_grad_()
+    advantage = torch.tensor([[2.0, -2.0, 2.0, -2.0, math.nan]])
+    mask = torch.tensor([[True, True, True, True, False]])
+    loss = losses("clipped", logp, torch.zeros(1, 5), advantage, mask)
+    assert loss[mask].tolist() == pytest.approx([-2.6, 3.0, -1.0, 1.6])
+    aggregate(loss, mask, mode="token_mean", sequences=1, tokens=4).backward()
+    assert logp.grad.tolist()[0] == pytest.approx([0.0, 3.0 / 4, -1.0 / 4, 0.0, 0.0])
+    shares = ratio_shares(logp.detach(), torch.zeros(1, 5), advantage, mask, **CLIP)
+    assert set(shares.values()) == {0.25}
+
+
+@pytest.mark.parametrize("shape", [(1, 4), (4,), (3, 4, 1)])
+def test_an_advantage_is_one_a_response_or_one_a_token(shape):
+    with pytest.raises((ValueError, TypeError)):
+        losses("clipped", torch.zeros(3, 4), torch.zeros(3, 4), torch.zeros(shape))
