@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
-from rl.config import RunConfig
+from rl.config import KLConfig, RunConfig
 from rl.engine import Engine
 from rl.logprobs import token_logps
 from rl.models import Decoder
@@ -19,7 +19,7 @@ from rl.rollout import LocalSampler, Request
 from rl.trainers import update as module
 from rl.trainers.parts import forward_logits, make_engine, micro_batch_tokens
 from rl.trainers.policy import collate
-from rl.trainers.update import response_logps, update_policy
+from rl.trainers.update import LossPenalty, response_logps, update_policy
 from rl.types import Batch, Completion, Problem, Rollout
 from tests.tiny import decoder, run_config, tokenizer
 
@@ -414,3 +414,38 @@ def test_aggregates_are_one_where_all_responses_have_the_full_length() -> None:
             assert torch.equal(gradients[0], first[0][0]) is full
             assert torch.equal(weights, first[1]) is full
             assert (metrics["train/grad_norm"] == first[2]["train/grad_norm"]) is full
+
+
+def test_a_penalty_in_the_loss_speaks_of_every_row() -> None:
+    """Rows of advantage 0 too: k2 of the whole batch, by hand from plain log-probabilities."""
+    model, config = decoder(), run_config({"optim.lr": 1e-3})
+    batch = made_batch(model, [0.0] * ROWS)
+    away_BT = torch.linspace(-0.5, 0.5, ROWS)[:, None] * batch.response_BT
+    kl = KLConfig(
+        loss=1.0, estimator="k2", level="token", weighted=False, refresh=None, target=None
+    )
+    with probe(model, config) as opened:
+        logp_BT = response_logps(opened.model, batch, config, 60)
+        penalty = LossPenalty(logp_BT - away_BT, 0.7, kl)
+        metrics = update_policy(
+            opened, batch, config, micro_tokens=60, seed=0, step=0, penalty=penalty
+        )
+    wanted = 0.7 * float((away_BT**2 / 2).sum()) / (ROWS * config.rollout.max_new_tokens)
+    assert metrics["train/loss"] == pytest.approx(wanted, rel=1e-5)
+
+
+def test_ratios_told_are_those_of_the_last_update() -> None:
+    """At the second of two updates the policy is where the first has taken it."""
+    batch = made_batch(decoder())
+    changes = {"optim.lr": 0.01, "loss.name": "unclipped", "loss.epochs": 2}
+    told = updated(batch, changes)[2]["train/ratio_quantiles"]
+    model, config = decoder(), run_config({**changes, "loss.epochs": 1})
+    with probe(model, config) as opened:
+        before_BT = response_logps(opened.model, batch, config, 60)
+        update_policy(opened, batch, config, micro_tokens=60, seed=3, step=5)
+        after_BT = response_logps(opened.model, batch, config, 60)
+    ratio_N = (after_BT - before_BT)[batch.response_BT].exp()
+    assert isinstance(told, dict)
+    for q, ratio in told.items():
+        assert ratio == pytest.approx(float(ratio_N.quantile(q)), rel=1e-3)
+    assert min(told.values()) < 0.9 < 1.1 < max(told.values())
