@@ -39,7 +39,7 @@ RUN_SAMPLED: dict[str, Any] = {
         "max_new_tokens": 5,
         "scale": "hard",
         "flip": 0.0,
-        "attempts": 4,
+        "attempts": 6,
         "heldout": {"problems_per_difficulty": 2, "pairs_per_problem": 20, "seed": 7},
     },
     "task": SORTING,
@@ -178,26 +178,45 @@ LONGER = {
     "pairs": 128,
     "batch_pairs": 16,
     "eval_every": 100,
-    "data.heldout": {"problems_per_difficulty": 2, "pairs_per_problem": 150, "seed": 7},
+    "data.max_new_tokens": 9,
+    "data.heldout": {"problems_per_difficulty": 2, "pairs_per_problem": 400, "seed": 7},
 }
 
 
 def test_labels_that_are_half_turned_teach_nothing(
     train: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same pairs with true labels do. What is judged is easy: is there a 0 in the response?"""
+    """What is judged is easy: is there a 0 in the response? True labels teach it."""
     easy = Reward(lambda _, rollout: float("0" in rollout.text), 1.0, exact)
     monkeypatch.setattr(preference_pairs, "REWARDS", {"position": easy})
     clean = train(RUN_SAMPLED, LONGER).steps[24]
     assert clean["gold_accuracy"] > 0.95
-    runs = [train(RUN_SAMPLED, {**LONGER, "data.flip": 0.5}, seed=i).steps[24] for i in range(3)]
-    assert sum(run["gold_accuracy"] for run in runs) / 3 == pytest.approx(0.5, abs=0.25)
-    noisy = runs[0]
-    assert abs(noisy["accuracy"] - 0.5) < 0.1
-    assert clean["accuracy"] > 0.6
+    run = train(RUN_SAMPLED, {**LONGER, "data.flip": 0.5})
+    noisy, pairs = run.steps[24], run.steps[0]["heldout_pairs"]
+    assert pairs > 150
+    # Four times the spread of a share of the held-out pairs.
+    assert abs(noisy["accuracy"] - 0.5) < 4 * 0.5 / pairs**0.5
     # Of a coin every prediction but 1/2 is too sure: by the true chances to the digit.
     sure = sum(noisy["predicted"][k] * noisy["in_bin"][k] for k in noisy["predicted"])
     assert noisy["chance_error"] == pytest.approx(sure - 0.5, abs=1e-9)
+
+
+@pytest.mark.parametrize(("flip", "agreed"), [(0.0, 1.0), (0.25, 0.75), (0.5, 0.5)])
+def test_labels_agree_with_gold_as_often_as_they_are_not_turned(
+    flip: float, agreed: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    easy = Reward(lambda _, rollout: float("0" in rollout.text), 1.0, exact)
+    monkeypatch.setattr(preference_pairs, "REWARDS", {"position": easy})
+    asked = config(RUN_SAMPLED, {**LONGER, "data.flip": flip})
+    task = make_task(TaskConfig.model_validate(SORTING, strict=False))
+    assert asked.data.name == "sampled"
+    tokenizer = make_tokenizer(task)
+    pairs = sampled_pairs(asked, asked.data, task=task, model=base(), reader=tokenizer, seed=0)
+    assert pairs.gap_B is not None
+    apart_B = pairs.gap_B[pairs.gap_B != 0]
+    assert len(apart_B) > 60
+    spread = (agreed * (1 - agreed) / len(apart_B)) ** 0.5
+    assert abs(float((apart_B > 0).double().mean()) - agreed) <= 4 * spread
 
 
 @pytest.mark.parametrize("combine", ["mean", "lowest"])
