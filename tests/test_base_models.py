@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_model_is_made_once_whole_and_the_same(tmp_path: Path) -> None:
-    config = run_config()
+    config = run_config().base_model()
     told: list[tuple[int, float]] = []
     for name in ("one", "two"):
         cache = tmp_path / name
@@ -33,7 +33,7 @@ def test_model_is_made_once_whole_and_the_same(tmp_path: Path) -> None:
 
 
 def test_digest_of_a_base_model_follows_what_made_it() -> None:
-    plain = base_digest(run_config())
+    plain = base_digest(run_config().base_model())
     for path, value in (
         ("base.seed", 1),
         ("base.steps", 4),
@@ -43,14 +43,14 @@ def test_digest_of_a_base_model_follows_what_made_it() -> None:
         ("engine.precision", "bf16"),
         ("engine.micro_batch_tokens", 3),
     ):
-        assert base_digest(run_config({path: value})) != plain, path
+        assert base_digest(run_config({path: value}).base_model()) != plain, path
     for path, value in (
         ("steps", 9),
         ("optim", {**run_config().optim.model_dump(mode="json"), "lr": 0.5}),
         ("advantage.scale", "group_std"),
         ("task.digits", [3]),
     ):
-        assert base_digest(run_config({path: value})) == plain, path
+        assert base_digest(run_config({path: value}).base_model()) == plain, path
 
 
 def test_digest_of_a_base_model_follows_the_codes_meaning_not_its_telling(
@@ -58,14 +58,14 @@ def test_digest_of_a_base_model_follows_the_codes_meaning_not_its_telling(
 ) -> None:
     shutil.copytree(ROOT / "rl", tmp_path / "rl", ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(base_models, "__file__", str(tmp_path / "rl/runner/base_models.py"))
-    plain = base_digest(run_config())
+    plain = base_digest(run_config().base_model())
 
     def digest_with(file: str, old: str, new: str) -> str:
         path = tmp_path / "rl" / file
         text = path.read_text()
         assert old in text
         path.write_text(text.replace(old, new, 1))
-        digest = base_digest(run_config())
+        digest = base_digest(run_config().base_model())
         path.write_text(text)
         return digest
 

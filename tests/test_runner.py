@@ -40,7 +40,9 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Place:
     (cut / "metrics.jsonl").write_text('{"step": 0, "values": {"train/reward": 77.0}}\n{"st')
     cache = root / "runs" / "base-models"
     cache.mkdir()
-    make_base_model(cache, load_experiment(directory, "laptop").arms["plain"], lambda *_: None)
+    make_base_model(
+        cache, load_experiment(directory, "laptop").decoder("plain").base_model(), lambda *_: None
+    )
     status, said = on_a_terminal(root, "90", "--arms", "plain,std", "--jobs", "1")
     return Place(root, said, status == 0)
 
@@ -102,7 +104,7 @@ def test_manifest_says_what_ran_on_what(first: Place) -> None:
     experiment = first.experiment()
     for run in runs_of(first, 0, 1):
         manifest = read_json(run / "manifest.json")
-        config = experiment.arms[manifest["arm"]]
+        config = experiment.decoder(manifest["arm"])
         assert manifest["experiment"] == "90-mini"
         assert manifest["profile"] == "laptop"
         assert [manifest["arm"], f"seed-{manifest['seed']}"] == [run.parent.name, run.name]
@@ -112,8 +114,10 @@ def test_manifest_says_what_ran_on_what(first: Place) -> None:
         assert manifest["config_sha256"] == config_digest(config)
         assert manifest["claims_sha256"] == experiment.claims_sha256
         assert manifest["claims"] == experiment.claims.digests()
-        assert manifest["base_model"] == base_digest(config)
-        weights = first.runs / "base-models" / base_digest(config) / "model.safetensors"
+        assert manifest["base_model"] == base_digest(config.base_model())
+        weights = (
+            first.runs / "base-models" / base_digest(config.base_model()) / "model.safetensors"
+        )
         assert manifest["base_sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
         assert manifest["versions"]["torch"] == version("torch")
         assert manifest["versions"]["python"].startswith("3.11.")
@@ -227,7 +231,7 @@ def test_failed_runs_are_told_with_their_logs_end_and_harm_no_other(second: Plac
 
 
 def test_base_model_is_shared_and_not_made_again(first: Place, second: Place) -> None:
-    config = first.experiment().arms["plain"]
+    config = first.experiment().decoder("plain").base_model()
     for place in (first, second):
         assert [p.name for p in (place.runs / "base-models").iterdir()] == [base_digest(config)]
     one, two = (untouched(base_directory(p.runs / "base-models", config)) for p in (first, second))

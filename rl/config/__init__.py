@@ -28,9 +28,11 @@ from rl.config.measure import Band, Measure
 from rl.config.ppo import CriticConfig, MissingEOSConfig, PPOConfig
 from rl.config.programs import PROGRAMS, program_config
 from rl.config.proximal import ProximalConfig, TrustRegionConfig
+from rl.config.reward_model import PublishedPairsConfig, RewardModelConfig, SampledPairsConfig
 from rl.config.run import (
     REWARDS_OF,
     BaseConfig,
+    BaseModelConfig,
     ClassifierConfig,
     DecoderConfig,
     DecoderRunConfig,
@@ -60,6 +62,7 @@ __all__ = [
     "AdvantageConfig",
     "Band",
     "BaseConfig",
+    "BaseModelConfig",
     "ChainConfig",
     "Claim",
     "Claims",
@@ -89,10 +92,13 @@ __all__ = [
     "PPOConfig",
     "ProgramConfig",
     "ProximalConfig",
+    "PublishedPairsConfig",
     "RewardConfig",
+    "RewardModelConfig",
     "RolloutConfig",
     "RunConfig",
     "RunSpec",
+    "SampledPairsConfig",
     "StudyTreeConfig",
     "SurrogateGradientsConfig",
     "SurrogateLossConfig",

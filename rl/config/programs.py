@@ -8,6 +8,7 @@ from rl.config.kl_estimators import KLEstimatorsConfig
 from rl.config.lecture_sorting import LectureSortingConfig
 from rl.config.ppo import PPOConfig
 from rl.config.proximal import ProximalConfig
+from rl.config.reward_model import RewardModelConfig
 from rl.config.run import ProgramConfig, RunConfig
 from rl.config.schema import MISSING, closest, short, validate
 from rl.config.surrogate_gradients import SurrogateGradientsConfig
@@ -25,6 +26,7 @@ PROGRAMS: dict[str, type[ProgramConfig]] = {
     "tabular": TabularConfig,
     "proximal": ProximalConfig,
     "episodes": EpisodesConfig,
+    "reward_model": RewardModelConfig,
 }
 
 

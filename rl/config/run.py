@@ -124,6 +124,20 @@ class BaseConfig(Strict):
         return self
 
 
+def check_seen(task: TaskConfig, base: BaseConfig) -> None:
+    """Whether the base model learned from prompts of every length that the task has.
+
+    Raises:
+        ValueError: it did not.
+    """
+    unknown = sorted(set(task.digits) - set(base.digits))
+    if unknown:
+        raise ValueError(
+            f"task.digits: the base model never saw prompts of {unknown} digits; add them to "
+            f"base.digits or choose from {base.digits}"
+        )
+
+
 class RolloutConfig(Strict):
     """`prompts` P and `group_size` G: one step samples B = P*G responses. With `ignore_eos` each
     has max_new_tokens tokens, and its text ends at the first EOS."""
@@ -223,12 +237,25 @@ class EngineConfig(Strict):
     compile: bool = False
 
 
+class BaseModelConfig(Strict):
+    """All that makes a base model. What a run's settings say of it stands under the same names at
+    their top (rl.digests.base_settings)."""
+
+    task: TaskConfig
+    base: BaseConfig
+    engine: EngineConfig
+
+
 class ProgramConfig(Strict):
     """What every kind of run states: which program does it, and how many steps it reports."""
 
     program: str
     steps: PositiveInt
     engine: EngineConfig = EngineConfig()
+
+    def base_model(self) -> BaseModelConfig | None:
+        """The base model that a run starts from; None for none."""
+        return None
 
     def check_table(self) -> None:
         """Whether the engine can train a table of logits.
@@ -252,6 +279,10 @@ class DecoderRunConfig(ProgramConfig):
     optim: OptimConfig
     eval: EvalConfig
 
+    def base_model(self) -> BaseModelConfig:
+        """See ProgramConfig."""
+        return BaseModelConfig(task=self.task, base=self.base, engine=self.engine)
+
     @model_validator(mode="after")
     def _agrees(self) -> Self:
         if self.engine.zero_stage == 3:
@@ -269,12 +300,7 @@ class DecoderRunConfig(ProgramConfig):
                 "reward.programs: expected with task.name tiny_programs, and only with it; state "
                 "interpreter or python, or leave it out"
             )
-        unknown = sorted(set(self.task.digits) - set(self.base.digits))
-        if unknown:
-            raise ValueError(
-                f"task.digits: the base model never saw prompts of {unknown} digits; add them to "
-                f"base.digits or choose from {self.base.digits}"
-            )
+        check_seen(self.task, self.base)
         return self
 
     def check_minibatches(self, minibatches: int) -> None:

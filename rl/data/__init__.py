@@ -2,7 +2,7 @@
 known. Whatever is left out is counted under its reason."""
 
 from rl.data.coverage import best_share, covered_chances, is_covered
-from rl.data.encode import Encoded, EncodedPair, encode_pairs
+from rl.data.encode import Encoded, EncodedPair, Encoder, encode_pairs, encode_scored
 from rl.data.labels import (
     Labelling,
     Labels,
@@ -23,6 +23,7 @@ __all__ = [
     "VARIABLE",
     "Encoded",
     "EncodedPair",
+    "Encoder",
     "Fault",
     "FaultyRowError",
     "FaultyRows",
@@ -39,6 +40,7 @@ __all__ = [
     "data_directory",
     "draw_labels",
     "encode_pairs",
+    "encode_scored",
     "first_chances",
     "is_covered",
     "length_rules",

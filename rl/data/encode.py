@@ -83,3 +83,40 @@ def encode_pairs(
         cut_tokens=sum(cuts),
         too_long=tuple(too_long),
     )
+
+
+def encode_scored(
+    prompt: str,
+    response: str,
+    *,
+    ended: bool,
+    tokenizer: Encoder,
+    context: int,
+    prompt_at_least: int,
+) -> tuple[int, ...]:
+    """Ids of one response to be judged, whatever tokenizer wrote it; cut as by `encode_pairs`.
+
+    That a response ended by itself is no part of its text, and goes beside it: EOS follows where it
+    did, and none where the length limit cut it off. Any other special token stands in the text by
+    its name, and stays that: the text is read literally.
+
+    Args:
+        prompt: as text.
+        response: as text, without its EOS.
+        ended: whether it ended by itself.
+        tokenizer: that of the judge.
+        context: tokens that the judge takes.
+        prompt_at_least: tokens that must be left of a prompt, all of a shorter one; 1 or more.
+
+    Raises:
+        ValueError: no room for the response, or for enough of the prompt.
+    """
+    prompt_ids = tokenizer.encode(prompt)
+    response_ids = (*tokenizer.encode(response), *([tokenizer.eos_id] if ended else []))
+    room = context - len(response_ids)
+    if room < min(prompt_at_least, len(prompt_ids)):
+        raise ValueError(
+            f"expected a response that leaves {prompt_at_least} of {context} tokens to its prompt, "
+            f"got one of {len(response_ids)} tokens; raise context"
+        )
+    return (*prompt_ids[max(0, len(prompt_ids) - room) :], *response_ids)

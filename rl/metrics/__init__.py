@@ -12,6 +12,7 @@ from rl.metrics.metric import Metric
 from rl.metrics.policy import POLICY
 from rl.metrics.ppo import PPO
 from rl.metrics.proximal import PROXIMAL
+from rl.metrics.reward_model import REWARD_MODEL
 from rl.metrics.tabular import TABULAR
 
 __all__ = ["METRICS", "Metric"]
@@ -24,4 +25,5 @@ METRICS: dict[str, Metric] = {
     **PROXIMAL,
     **CLOSENESS,
     **EPISODES,
+    **REWARD_MODEL,
 }

@@ -3,6 +3,7 @@
 from rl.models.byte_tokenizer import ByteTokenizer
 from rl.models.decoder import Decoder, count_parameters, load_decoder, new_decoder, save_decoder
 from rl.models.fused import FusedDecoder, from_prompt_end
+from rl.models.heads import RewardModel, combined
 from rl.models.tokenizer import Tokenizer
 from rl.models.value import ActorCritic, ScalarDecoder, load_scalar_decoder, scalar_head
 
@@ -11,8 +12,10 @@ __all__ = [
     "ByteTokenizer",
     "Decoder",
     "FusedDecoder",
+    "RewardModel",
     "ScalarDecoder",
     "Tokenizer",
+    "combined",
     "count_parameters",
     "from_prompt_end",
     "load_decoder",

@@ -12,6 +12,7 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
+from rl.models.byte_tokenizer import ByteTokenizer
 from rl.models.tokenizer import Tokenizer
 
 Decoder = PreTrainedModel
@@ -23,7 +24,7 @@ MAX_POSITIONS = 512
 
 
 def new_decoder(
-    tokenizer: Tokenizer,
+    tokenizer: Tokenizer | ByteTokenizer,
     *,
     architecture: str,
     hidden_size: int,
@@ -56,7 +57,7 @@ def new_decoder(
     return model
 
 
-def save_decoder(model: Decoder, tokenizer: Tokenizer, directory: Path) -> None:
+def save_decoder(model: Decoder, tokenizer: Tokenizer | ByteTokenizer, directory: Path) -> None:
     """Write weights (safetensors), config and tokenizer in the hub's folder layout."""
     model.save_pretrained(directory)
     tokenizer.save(directory)

@@ -203,7 +203,7 @@ class FusedDecoder(nn.Module):
             hidden_BTC = _shared_prompts(fused, input_ids, prompt_lengths)
         else:
             position_T = torch.arange(input_ids.shape[1], device=input_ids.device)
-            hidden_BTC = fused.hidden(input_ids, position_T, _causal)
+            hidden_BTC = fused.hidden(input_ids, position_T, causal)
             if prompt_lengths is not None:
                 hidden_BTC = from_prompt_end(hidden_BTC, prompt_lengths)
         return CausalLMOutput(
@@ -254,14 +254,15 @@ def _shared_prompts(fused: Fused, token_BT: Tensor, prompt_B: Tensor) -> Tensor:
         key = torch.cat([head[1][group_B], key], dim=1)
         value = torch.cat([head[2][group_B], value], dim=1)
         mixed = _attention(query, key, value, attn_mask=mask_BRS[:, None])
-        return torch.cat([_causal(0, *head).flatten(0, 1), mixed.flatten(0, 1)])
+        return torch.cat([causal(0, *head).flatten(0, 1), mixed.flatten(0, 1)])
 
     hidden_1NC = fused.hidden(token_1N, position_1N, attend)
     found: Tensor = hidden_1NC[0, heads:].unflatten(0, tail_BR.shape)
     return found
 
 
-def _causal(_: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def causal(_: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """An Attend: each token attends to itself and what stands before it."""
     return _attention(query, key, value, is_causal=True)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from rl.config import DecoderRunConfig
+from rl.config import BaseModelConfig
 from rl.digests import base_settings
 from rl.files import CHECKPOINT_SECONDS, Checkpoints, lock, named
 
@@ -19,7 +19,7 @@ SOURCES = (
 )
 
 
-def base_digest(config: DecoderRunConfig) -> str:
+def base_digest(config: BaseModelConfig) -> str:
     """Hash of the settings, the code (comments and layout apart) and the libraries."""
     digest = hashlib.sha256()
     settings = base_settings(config.model_dump(mode="json"))
@@ -45,14 +45,14 @@ def _meaning(file: Path) -> str:
     return ast.dump(tree)
 
 
-def base_directory(cache: Path, config: DecoderRunConfig) -> Path:
+def base_directory(cache: Path, config: BaseModelConfig) -> Path:
     """Where the base model of `config` is or will be."""
     return cache / base_digest(config)
 
 
 def make_base_model(
     cache: Path,
-    config: DecoderRunConfig,
+    config: BaseModelConfig,
     report: Callable[[int, float], None],
     *,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,

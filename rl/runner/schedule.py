@@ -9,7 +9,14 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from rl.artifacts import run_directory, run_fault, run_status
-from rl.config import DecoderRunConfig, Experiment, RunSpec, config_digest
+from rl.config import (
+    DecoderRunConfig,
+    Experiment,
+    ProgramConfig,
+    RewardModelConfig,
+    RunSpec,
+    config_digest,
+)
 from rl.errors import UserError
 from rl.files import CHECKPOINT_SECONDS, lock, named, read_json, write_json
 from rl.runner.base_models import base_directory
@@ -106,12 +113,17 @@ def _check_data(specs: list[RunSpec]) -> None:
     from rl.tasks import TASKS  # seconds of imports, which a call with nothing to do saves
 
     for config in {spec.arm: spec.config for spec in specs}.values():
-        if not isinstance(config, DecoderRunConfig):
+        made = config.base_model()
+        if made is None:
             continue
-        task = TASKS[config.task.name](modulus=config.task.modulus, digits=config.task.digits)
-        task.heldout_problems(config.eval.problems_per_difficulty, config.eval.seed)
-        if config.reward.programs == "python":
-            find_way()
+        task = TASKS[made.task.name](modulus=made.task.modulus, digits=made.task.digits)
+        if isinstance(config, DecoderRunConfig):
+            task.heldout_problems(config.eval.problems_per_difficulty, config.eval.seed)
+            if config.reward.programs == "python":
+                find_way()
+        if isinstance(config, RewardModelConfig) and config.data.name == "sampled":
+            heldout = config.data.heldout
+            task.heldout_problems(heldout.problems_per_difficulty, heldout.seed)
 
 
 def _write_plan(root: Path, experiment: Experiment) -> None:
@@ -160,9 +172,13 @@ def _set_aside_damaged(root: Path, spec: RunSpec) -> None:
         _set_aside(directory)
 
 
-def _missing_bases(todo: list[RunSpec], cache: Path) -> list[DecoderRunConfig]:
-    configs = [spec.config for spec in todo if isinstance(spec.config, DecoderRunConfig)]
-    wanted = {base_directory(cache, config): config for config in configs}
+def _missing_bases(todo: list[RunSpec], cache: Path) -> list[ProgramConfig]:
+    """One of the runs that start from each base model that is not there."""
+    wanted = {
+        base_directory(cache, made): spec.config
+        for spec in todo
+        if (made := spec.config.base_model()) is not None
+    }
     return [config for directory, config in wanted.items() if not directory.exists()]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rl.artifacts import RunWriter, run_directory
-from rl.config import DecoderRunConfig, RunSpec, config_digest
+from rl.config import RunSpec, config_digest
 from rl.digests import file_sha256
 from rl.errors import UserError
 from rl.files import named
@@ -21,7 +21,7 @@ from rl.files import named
 
 @dataclass(frozen=True)
 class Job:
-    """One run, or with `spec.arm` empty the training of a decoder's base model."""
+    """One run, or with `spec.arm` empty the training of the base model that it starts from."""
 
     spec: RunSpec
     root: Path
@@ -37,10 +37,8 @@ class Job:
     @property
     def steps(self) -> int:
         """How many times the job will report."""
-        config = self.spec.config
-        if isinstance(config, DecoderRunConfig) and not self.spec.arm:
-            return config.base.steps
-        return config.steps
+        made = self.spec.config.base_model()
+        return made.base.steps if made and not self.spec.arm else self.spec.config.steps
 
     @property
     def log_file(self) -> Path:
@@ -112,11 +110,12 @@ def _do(job: Job, report: Callable[[int, float], None]) -> None:
     torch.set_num_threads(1)  # another number of threads sums in another order
     spec, every_s = job.spec, job.checkpoint_seconds
     start, base_facts = {}, {}
-    if isinstance(spec.config, DecoderRunConfig):
+    made = spec.config.base_model()
+    if made is not None:
         if not spec.arm:
-            make_base_model(job.cache, spec.config, report, checkpoint_seconds=every_s)
+            make_base_model(job.cache, made, report, checkpoint_seconds=every_s)
             return
-        base = base_directory(job.cache, spec.config)
+        base = base_directory(job.cache, made)
         start = {"model": load_decoder(base)}
         base_facts = {
             "base_model": base.name,
@@ -152,6 +151,7 @@ def _programs() -> Mapping[str, Callable[..., int]]:
     from rl.trainers.policy import train_policy
     from rl.trainers.ppo import train_ppo
     from rl.trainers.proximal import train_proximal
+    from rl.trainers.reward_model import train_reward_model
     from rl.trainers.tabular import train_tabular
 
     return {
@@ -165,4 +165,5 @@ def _programs() -> Mapping[str, Callable[..., int]]:
         "tabular": train_tabular,
         "proximal": train_proximal,
         "episodes": train_episodes,
+        "reward_model": train_reward_model,
     }
