@@ -52,6 +52,7 @@ from rl.config.surrogate_gradients import (
     SurrogateLossConfig,
 )
 from rl.config.tabular import ChainConfig, TabularConfig, TreeConfig
+from rl.config.tabular_preferences import TabularPreferencesConfig
 from rl.config.update import AdvantageConfig, LossConfig
 
 __all__ = [
@@ -97,6 +98,7 @@ __all__ = [
     "SurrogateGradientsConfig",
     "SurrogateLossConfig",
     "TabularConfig",
+    "TabularPreferencesConfig",
     "TaskConfig",
     "TextConfig",
     "TreeConfig",
