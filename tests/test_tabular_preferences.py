@@ -198,6 +198,12 @@ def test_every_method_raises_gold_and_none_beats_the_frontier(train: Any, name: 
     assert min(steps[40]["swept_regret"].values()) > -1e-6
 
 
+@pytest.mark.parametrize("name", ["rloo", "grpo"])
+def test_a_larger_coefficient_keeps_closer(train: Any, name: str) -> None:
+    found = train({"method.name": name, **GROUPS, "steps": 40, "levels": [0.1, 5.0]})
+    assert found[40]["kl"]["5.0"] < 0.3 * found[40]["kl"]["0.1"]
+
+
 def test_what_is_not_trained(train: Any) -> None:
     sft = train({"method.name": "sft"})
     assert list(sft) == [200]
