@@ -104,6 +104,15 @@ def test_the_pairs_are_those_that_were_asked_for(count: int | None, coverage: fl
     assert bool(problem.seen_PN.scatter(1, likely_PN, False).logical_not().all())
 
 
+def test_the_worst_are_covered_first() -> None:
+    some = {"pairs.coverage.share": 0.6, "pairs.coverage.first": "worst"}
+    problem = make_problem(config(some), 0)
+    best_P1 = problem.gold_PN.argmax(dim=1, keepdim=True)
+    worst_P1 = problem.gold_PN.argmin(dim=1, keepdim=True)
+    assert not bool(problem.seen_PN.gather(1, best_P1).any())
+    assert bool(problem.seen_PN.gather(1, worst_P1).all())
+
+
 def test_a_pairs_chance_is_that_of_two_draws() -> None:
     """Of (.5, .3, .2): P(0, 1) = .15 / (1 - .38), in either order, times sigmoid(r_0 - r_1)."""
     chance_PN, gold_PN = torch.tensor([[0.5, 0.3, 0.2]]).double(), torch.tensor([[1.0, 0.0, 2.0]])
@@ -236,6 +245,9 @@ def test_the_gradient_of_a_whole_batch_is_that_of_the_objective() -> None:
     logit_SKV = start_SKV.clone().requires_grad_()
     logp_SKV = logit_SKV.log_softmax(dim=-1)
     batch = updates.make_batch(settings, problem, logp_SKV.detach(), seed=0, step=0)
+    # The critic is exact: advantages are 0 on average.
+    mean_SP = (batch.weight_SPG * batch.advantage_SPG).mean(dim=-1)
+    assert torch.allclose(mean_SP, torch.zeros_like(mean_SP), atol=1e-12)
     loss = updates.batch_loss(settings, problem, batch, logp_SKV)
     (found,) = torch.autograd.grad(loss, logit_SKV, retain_graph=True)
     reward_S, kl_S = reward_and_kl(
