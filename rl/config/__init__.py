@@ -54,6 +54,7 @@ from rl.config.surrogate_gradients import (
     SurrogateLossConfig,
 )
 from rl.config.tabular import ChainConfig, TabularConfig, TreeConfig
+from rl.config.tabular_preferences import TabularPreferencesConfig
 from rl.config.update import AdvantageConfig, LossConfig
 
 __all__ = [
@@ -103,6 +104,7 @@ __all__ = [
     "SurrogateGradientsConfig",
     "SurrogateLossConfig",
     "TabularConfig",
+    "TabularPreferencesConfig",
     "TaskConfig",
     "TextConfig",
     "TreeConfig",

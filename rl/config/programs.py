@@ -13,6 +13,7 @@ from rl.config.run import ProgramConfig, RunConfig
 from rl.config.schema import MISSING, closest, short, validate
 from rl.config.surrogate_gradients import SurrogateGradientsConfig
 from rl.config.tabular import TabularConfig
+from rl.config.tabular_preferences import TabularPreferencesConfig
 from rl.errors import UserError
 
 PROGRAMS: dict[str, type[ProgramConfig]] = {
@@ -25,6 +26,7 @@ PROGRAMS: dict[str, type[ProgramConfig]] = {
     "kl_estimators": KLEstimatorsConfig,
     "tabular": TabularConfig,
     "proximal": ProximalConfig,
+    "tabular_preferences": TabularPreferencesConfig,
     "episodes": EpisodesConfig,
     "reward_model": RewardModelConfig,
 }

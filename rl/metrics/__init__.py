@@ -11,6 +11,7 @@ from rl.metrics.lecture import LECTURE
 from rl.metrics.metric import Metric
 from rl.metrics.policy import POLICY
 from rl.metrics.ppo import PPO
+from rl.metrics.preferences import PREFERENCES
 from rl.metrics.proximal import PROXIMAL
 from rl.metrics.reward_model import REWARD_MODEL
 from rl.metrics.tabular import TABULAR
@@ -23,6 +24,7 @@ METRICS: dict[str, Metric] = {
     **LECTURE,
     **TABULAR,
     **PROXIMAL,
+    **PREFERENCES,
     **CLOSENESS,
     **EPISODES,
     **REWARD_MODEL,

@@ -153,6 +153,7 @@ def _programs() -> Mapping[str, Callable[..., int]]:
     from rl.trainers.proximal import train_proximal
     from rl.trainers.reward_model import train_reward_model
     from rl.trainers.tabular import train_tabular
+    from rl.trainers.tabular_preferences import train_tabular_preferences
 
     return {
         "policy": train_policy,
@@ -164,6 +165,7 @@ def _programs() -> Mapping[str, Callable[..., int]]:
         "kl_estimators": measure_kl_estimators,
         "tabular": train_tabular,
         "proximal": train_proximal,
+        "tabular_preferences": train_tabular_preferences,
         "episodes": train_episodes,
         "reward_model": train_reward_model,
     }

@@ -25,6 +25,21 @@ class TabularPolicy(nn.Module):
         return self.logit_KV.double().log_softmax(dim=1)
 
 
+class TabularPolicies(nn.Module):
+    """S policies side by side, all of which start at the same logits [K, V]; else the same.
+
+    A loss that adds up over policies, under Adam without clipping, trains each as if alone.
+    """
+
+    def __init__(self, logit_KV: Float[Tensor, "K V"], count: int) -> None:
+        super().__init__()
+        self.logit_SKV = nn.Parameter(logit_KV.detach().float().repeat(count, 1, 1))
+
+    def forward(self) -> Tensor:
+        """Log-probabilities [S, K, V], nats, float64."""
+        return self.logit_SKV.double().log_softmax(dim=-1)
+
+
 def draw(
     world: World,
     probability_KV: Float[Tensor, "K V"],
