@@ -20,7 +20,7 @@ from rl.artifacts import RunWriter
 from rl.config import GradientCovarianceConfig
 from rl.exact import expected_weight
 from rl.mdp_views import token_gradient
-from rl.seeding import derive, uniforms
+from rl.seeding import derive
 from rl.tabular.build import random_tree
 from rl.tabular.exact import (
     entropies,
@@ -31,6 +31,7 @@ from rl.tabular.exact import (
 )
 from rl.tabular.hotelling import directions, hotelling
 from rl.tabular.moments import Moments, baseline, covariance_traces, moments
+from rl.tabular.policy import draw_listed
 
 
 @dataclass(frozen=True)
@@ -169,19 +170,10 @@ def _token_gradient(logit_CV: Tensor, reward_N: Tensor) -> Tensor:
 
 def _learned_values(model: _Model, samples: int, seed: int) -> Tensor:
     """Mean reward [P] of a few earlier responses: a value that is off, and fixed from here on."""
-    pick_PB = _draw(model, samples, "covariance-value", seed)
-    return model.reward_PN.gather(1, pick_PB).mean(dim=1)
-
-
-def _draw(model: _Model, count: int, stream: str, seed: int) -> Tensor:
-    """Numbers of `count` responses to every prompt [P, count], by inversion."""
-    prompts, responses = model.probability_PN.shape
-    uniform_PB = torch.from_numpy(
-        uniforms([derive(stream, seed, prompt) for prompt in range(prompts)], count)
+    pick_PB = draw_listed(
+        model.probability_PN, count=samples, stream="covariance-value", parts=(seed,)
     )
-    upto_PN = model.probability_PN.cumsum(dim=1)
-    pick_PB = torch.searchsorted(upto_PN, uniform_PB * upto_PN[:, -1:], right=True)
-    return pick_PB.clamp(max=responses - 1)
+    return model.reward_PN.gather(1, pick_PB).mean(dim=1)
 
 
 def _advantages(name: str, rewards_PG: Tensor, offset_P: Tensor) -> Tensor:
@@ -220,7 +212,9 @@ def _estimates(
     """Independent gradients [E, P * D], each of a batch of its own."""
     prompts, responses = model.probability_PN.shape
     count, size = config.estimates, config.group_size
-    pick_PEG = _draw(model, count * size, "covariance-batch", seed).view(prompts, count, size)
+    pick_PEG = draw_listed(
+        model.probability_PN, count=count * size, stream="covariance-batch", parts=(seed,)
+    ).view(prompts, count, size)
     reward_PEG = model.reward_PN.gather(1, pick_PEG.flatten(1)).view_as(pick_PEG)
     advantage_EPG = torch.stack(
         [_advantages(config.advantage.baseline, reward_PEG[:, e], offset_P) for e in range(count)]

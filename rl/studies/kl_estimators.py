@@ -31,7 +31,7 @@ from rl.tabular.estimators import (
 from rl.tabular.exact import divergences
 from rl.tabular.gradients import Batch, cosine, listed, relative_gap
 from rl.tabular.pairs import at_distance, normal_direction
-from rl.tabular.policy import draw
+from rl.tabular.policy import draw_groups
 from rl.tabular.worlds import World, tree_contexts, tree_world
 
 Levels = dict[str, dict[float, float]]
@@ -115,11 +115,14 @@ def _value(
     logp_KV, logp_ref_KV = (each.log_softmax(dim=1) for each in (logit_KV, ref_KV))
     kl = float(divergences(world, logp_KV, logp_ref_KV).mean())
     exact = value_moments(batch, penalty, logit_KV, ref_KV)
-    samples = config.trees.samples
-    seeds = [derive("kl-estimators-draws", seed, prompt) for prompt in range(world.prompts)]
-    uniform_BT = torch.from_numpy(uniforms(seeds, samples * world.length)).view(-1, world.length)
-    prompt_B = torch.arange(world.prompts).repeat_interleave(samples)
-    drawn = Batch(*draw(world, logp_KV.exp(), prompt_B, uniform_BT), world.prompts)
+    pick = draw_groups(
+        world,
+        logp_KV.exp(),
+        count=config.trees.samples,
+        stream="kl-estimators-draws",
+        parts=(seed,),
+    )
+    drawn = Batch(*pick, world.prompts)
     value_B = estimates(drawn, penalty, logp_KV, logp_ref_KV, logp_KV)
     # Prompts have their own means: the spread within them is that of the mean over prompts.
     spread = float(value_B.view(world.prompts, -1).var(dim=1).mean().sqrt())

@@ -23,11 +23,12 @@ from torch import Tensor
 from rl.artifacts import RunWriter
 from rl.config import SurrogateGradientsConfig, SurrogateLossConfig
 from rl.losses import policy_loss, ratio_shares
-from rl.seeding import derive, uniforms
+from rl.seeding import derive
 from rl.tabular.build import random_tree
 from rl.tabular.exact import divergences, values
 from rl.tabular.gradients import Batch, cosine, listed, relative_gap
 from rl.tabular.pairs import at_distance, normal_direction
+from rl.tabular.policy import draw_listed
 from rl.tabular.worlds import World
 
 SHARES = ("above_positive", "above_negative", "below_positive", "below_negative")
@@ -79,14 +80,9 @@ def list_rows(world: World, old_KV: Tensor) -> Rows:
 def drawn_shares(rows: Rows, prompts: int, samples: int, seed: int) -> Tensor:
     """What stands for `chance_B` in a sample of `samples` responses to every prompt [B]."""
     probability_PN = rows.chance_B.view(prompts, -1)
-    seeds = [derive("rows", seed, prompt) for prompt in range(prompts)]
-    uniform_PS = torch.from_numpy(uniforms(seeds, samples))
-    upto_PN = probability_PN.cumsum(dim=1)
-    pick_PS = torch.searchsorted(upto_PN, uniform_PS * upto_PN[:, -1:], right=True)
-    pick_PS = pick_PS.clamp(max=probability_PN.shape[1] - 1)
-    count_PN = torch.zeros_like(probability_PN).scatter_add_(
-        1, pick_PS, torch.ones_like(uniform_PS)
-    )
+    pick_PS = draw_listed(probability_PN, count=samples, stream="rows", parts=(seed,))
+    one_PS = torch.ones_like(pick_PS, dtype=probability_PN.dtype)
+    count_PN = torch.zeros_like(probability_PN).scatter_add_(1, pick_PS, one_PS)
     return (count_PN / (samples * prompts)).flatten()
 
 

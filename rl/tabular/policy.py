@@ -91,6 +91,21 @@ def draw_groups(
     return draw(world, probability_KV, prompt_B, uniform_BT)
 
 
+def draw_listed(
+    probability_PN: Float[Tensor, "P N"], *, count: int, stream: str, parts: Seeds
+) -> Int[Tensor, "P C"]:
+    """Numbers of `count` responses to every prompt, by inversion, of those that are listed.
+
+    Each prompt has a stream of random numbers of its own, named by `stream` and `parts`.
+    """
+    seeds = [derive(stream, *parts, prompt) for prompt in range(len(probability_PN))]
+    uniform_PC = torch.from_numpy(uniforms(seeds, count))
+    upto_PN = probability_PN.cumsum(dim=1)
+    # The last sum may be short of 1 by rounding.
+    pick_PC = torch.searchsorted(upto_PN, uniform_PC * upto_PN[:, -1:], right=True)
+    return pick_PC.clamp(max=probability_PN.shape[1] - 1)
+
+
 def before_first_slip(
     world: World, context_BT: Int[Tensor, "B T"], token_BT: Int[Tensor, "B T"]
 ) -> Bool[Tensor, "B T"]:
