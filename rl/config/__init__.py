@@ -1,5 +1,6 @@
 """config.yaml and claims.yaml as strict, frozen objects; every fault is one clear message."""
 
+from rl.config.base import BaseConfig, DecoderConfig, OptimConfig, TaskConfig, TextConfig
 from rl.config.claims import Claims
 from rl.config.experiment import (
     Experiment,
@@ -31,21 +32,16 @@ from rl.config.proximal import ProximalConfig, TrustRegionConfig
 from rl.config.reward_model import PublishedPairsConfig, RewardModelConfig, SampledPairsConfig
 from rl.config.run import (
     REWARDS_OF,
-    BaseConfig,
     BaseModelConfig,
     ClassifierConfig,
-    DecoderConfig,
     DecoderRunConfig,
     EngineConfig,
     EvalConfig,
     GradientWeightConfig,
-    OptimConfig,
     ProgramConfig,
     RewardConfig,
     RolloutConfig,
     RunConfig,
-    TaskConfig,
-    TextConfig,
 )
 from rl.config.schema import parse_overrides, parse_value, validate
 from rl.config.surrogate_gradients import (

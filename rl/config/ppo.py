@@ -4,7 +4,8 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
-from rl.config.run import DecoderRunConfig, OptimConfig
+from rl.config.base import OptimConfig
+from rl.config.run import DecoderRunConfig
 from rl.config.scalars import Fraction, NonNegative, PositiveFloat, PositiveInt
 from rl.config.schema import Strict
 from rl.config.update import BatchLossConfig

@@ -4,8 +4,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from rl.config.base import OptimConfig
 from rl.config.kl import KLConfig
-from rl.config.run import OptimConfig, ProgramConfig
+from rl.config.run import ProgramConfig
 from rl.config.scalars import NonNegative, PositiveFloat, PositiveInt
 from rl.config.schema import Strict
 from rl.config.tabular import Count, TreeConfig

@@ -4,16 +4,8 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from rl.config.run import (
-    REWARDS_OF,
-    BaseConfig,
-    BaseModelConfig,
-    DecoderConfig,
-    OptimConfig,
-    ProgramConfig,
-    TaskConfig,
-    check_seen,
-)
+from rl.config.base import BaseConfig, DecoderConfig, OptimConfig, TaskConfig, check_seen
+from rl.config.run import REWARDS_OF, BaseModelConfig, ProgramConfig
 from rl.config.scalars import PositiveFloat, PositiveInt, Seed
 from rl.config.schema import Strict
 

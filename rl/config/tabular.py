@@ -5,8 +5,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from rl.config.base import OptimConfig
 from rl.config.gradient_covariance import Baseline, TreeSize
-from rl.config.run import OptimConfig, ProgramConfig
+from rl.config.run import ProgramConfig
 from rl.config.scalars import Fraction, PositiveFloat, PositiveInt
 from rl.config.schema import Strict
 

@@ -4,7 +4,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from rl.config.run import OptimConfig, ProgramConfig
+from rl.config.base import OptimConfig
+from rl.config.run import ProgramConfig
 from rl.config.scalars import Fraction, NonNegative, PositiveFloat, PositiveInt
 from rl.config.schema import Strict
 from rl.config.surrogate_gradients import check_distinct
