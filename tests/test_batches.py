@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, strategies as st
 
 from rl.trainers.parts import length_buckets, pad_right
-from rl.trainers.policy import collate
+from rl.trainers.rollouts import collate
 from rl.types import Completion, Problem, Rollout
 from tests.tiny import tokenizer
 

@@ -18,7 +18,7 @@ from rl.trainers.policy import train_policy
 from rl.trainers.scoring import make_scorer
 from rl.types import Completion, Problem
 from tests.tasks.test_not_offensive import WORLD as NOT_OFFENSIVE
-from tests.tiny import MODEL, run_config
+from tests.tiny import MODEL, decoder, run_config
 
 TASK = Sorting(modulus=4, digits=(3,))
 TOKENS = Tokenizer(TASK.alphabet)
@@ -72,7 +72,7 @@ def evaluated(
         Problem(i, prompt, TASK.answer(prompt[:-1]), len(prompt) - 1)
         for i, prompt in enumerate(texts)
     ]
-    scorer = make_scorer(config, TASK)
+    scorer = make_scorer(config, TASK, model=decoder(), seed=0)
     with RunWriter(directory, {"arm": "arm", "seed": 0}) as log:
         evaluate(config, problems, scorer, TOKENS, Says(texts), log, seed=0, step=0)
     values: dict[str, Any] = {}

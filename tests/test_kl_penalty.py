@@ -12,8 +12,9 @@ from rl.artifacts import RunWriter, read_lines
 from rl.models import Decoder
 from rl.trainers import policy
 from rl.trainers.parts import forward_logits, make_engine, micro_batch_tokens
-from rl.trainers.policy import collate, train_policy
+from rl.trainers.policy import train_policy
 from rl.trainers.reference import Reference
+from rl.trainers.rollouts import collate
 from rl.trainers.update import update_policy
 from rl.types import Completion, Problem, Rollout
 from tests.tiny import GUESSED, decoder, run_config, tokenizer

@@ -15,7 +15,8 @@ from rl.studies import gradient_weight
 from rl.studies.gradient_weight import measure_gradient_weight
 from rl.tasks import ChainSum
 from rl.trainers.parts import make_engine
-from rl.trainers.policy import collate, train_policy
+from rl.trainers.policy import train_policy
+from rl.trainers.rollouts import collate
 from rl.trainers.supervised import supervised_update, train_base
 from rl.types import Completion, Rollout
 from tests.tiny import decoder, run_config

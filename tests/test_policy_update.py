@@ -18,7 +18,7 @@ from rl.models import Decoder
 from rl.rollout import LocalSampler, Request
 from rl.trainers import update as module
 from rl.trainers.parts import forward_logits, make_engine, micro_batch_tokens
-from rl.trainers.policy import collate
+from rl.trainers.rollouts import collate
 from rl.trainers.update import LossPenalty, response_logps, update_policy
 from rl.types import Batch, Completion, Problem, Rollout
 from tests.tiny import decoder, run_config, tokenizer

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from rl.artifacts import SAME, RunWriter, read_lines
 from rl.config import PPOConfig
 from rl.engine import Engine
-from rl.errors import UserError
 from rl.gae import gae
-from rl.models import ActorCritic, Decoder, ScalarDecoder, load_scalar_decoder, scalar_head
+from rl.models import ActorCritic, Decoder, ScalarDecoder, scalar_head
 from rl.tasks import ChainSum
 from rl.trainers import ppo, ppo_update
 from rl.trainers.critic import final_scores, make_critic, monte_carlo, pretrain_critic
@@ -385,7 +384,7 @@ def test_pretraining_explains_what_can_be_known(tmp_path: Path) -> None:
     }
     config, model = ppo_config(changes), decoder()
     weights = {name: weight.clone() for name, weight in model.state_dict().items()}
-    critic = make_critic(config, model=model, tokenizer=tokenizer(), seed=3)
+    critic = make_critic(config, model=model, tokenizer=tokenizer(), learned=None, seed=3)
     assert isinstance(critic, ScalarDecoder)
     with RunWriter(tmp_path / "run", FACTS) as log:
         tokens = pretrain_critic(
@@ -445,7 +444,11 @@ def test_scores_of_responses_without_an_end(
 def critic_of(seed: int = 3, model: Decoder | None = None, **critic: Any) -> ScalarDecoder:
     settings = {**ppo_config().critic.model_dump(), **critic}
     made = make_critic(
-        ppo_config({"critic": settings}), model=model or decoder(), tokenizer=tokenizer(), seed=seed
+        ppo_config({"critic": settings}),
+        model=model or decoder(),
+        tokenizer=tokenizer(),
+        learned=None,
+        seed=seed,
     )
     assert isinstance(made, ScalarDecoder)
     return made
@@ -463,20 +466,6 @@ def test_a_critic_is_random_by_seed_or_the_base_models_trunk() -> None:
     weight = scalar_head(10**5, seed=0).weight.detach()
     assert float(weight.std()) * (10**5 + 1) ** 0.5 == pytest.approx(1.0, rel=0.02)
     assert abs(float(weight.mean())) * 10**2.5 < 0.02
-
-
-def test_a_critic_comes_from_a_folder_as_it_was_saved(tmp_path: Path) -> None:
-    token_BT = torch.tensor([TOKENS.encode("012=")])
-    saved = critic_of(seed=9)
-    nn.init.constant_(saved.head.bias, 0.5)
-    saved.save(tokenizer(), tmp_path)
-    found = critic_of(start="folder", folder=str(tmp_path))
-    assert torch.equal(found(token_BT), saved(token_BT))
-    assert torch.equal(load_scalar_decoder(tmp_path)(token_BT), saved(token_BT))
-    with pytest.raises(UserError, match="of the policy's sizes"):
-        critic_of(start="folder", folder=str(tmp_path), model=decoder(intermediate_size=48))
-    with pytest.raises(UserError, match="expected a decoder with a scalar head"):
-        critic_of(start="folder", folder=str(tmp_path / "nothing"))
 
 
 def test_an_output_layer_of_its_own_does_not_train() -> None:

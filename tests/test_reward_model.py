@@ -21,10 +21,11 @@ from rl.errors import UserError
 from rl.metrics import METRICS
 from rl.models import ByteTokenizer, Decoder, new_decoder
 from rl.rewards import Reward, exact
-from rl.trainers import preference_pairs, reward_model
+from rl.trainers import preference_pairs, reward_members
 from rl.trainers.parts import make_task, make_tokenizer
 from rl.trainers.preference_pairs import sampled_pairs
-from rl.trainers.reward_model import Member, batch_places, rollout_scores, train_reward_model
+from rl.trainers.reward_members import Member, batch_places, rollout_scores
+from rl.trainers.reward_model import train_reward_model
 from rl.types import Completion, Problem, Rollout
 from tests.tiny import MODEL, OPTIM, RUN, changed
 
@@ -106,7 +107,7 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Trai
                 super().__init__(*args, **how)
                 made.append(self)
 
-        monkeypatch.setattr(reward_model, "Member", Watched)
+        monkeypatch.setattr(reward_members, "Member", Watched)
         monkeypatch.setattr(Engine, "close", lambda _: None)
         folder = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
         asked = config(settings, changes)
@@ -163,12 +164,12 @@ def test_learns_what_can_be_learned(train: Callable[..., Trained], loss: str) ->
 def test_turned_losses_are_caught(
     train: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = reward_model.bradley_terry
+    right = reward_members.bradley_terry
 
     def turned(chosen_B: Tensor, rejected_B: Tensor, *, margin_B: None) -> Tensor:
         return right(rejected_B, chosen_B, margin_B=margin_B)
 
-    monkeypatch.setattr(reward_model, "bradley_terry", turned)
+    monkeypatch.setattr(reward_members, "bradley_terry", turned)
     last = train(RUN_PUBLISHED, {"steps": 24, "pairs": 60, "batch_pairs": 12}).steps[24]
     assert last["accuracy"] < 0.05
 

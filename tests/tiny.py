@@ -118,7 +118,7 @@ PPO: dict[str, Any] = {
         "eps": 1e-8,
         "shift_mean": True,
     },
-    "critic": {"kind": "separate", "start": "random", "folder": None, "pretrain": None},
+    "critic": {"kind": "separate", "start": "random", "pretrain": None},
     "loss": {
         **{key: value for key, value in RUN["loss"].items() if key != "old_logps"},
         "value": 0.5,

@@ -27,7 +27,8 @@ from rl.trainers.parts import (
     make_tokenizer,
     micro_batch_tokens,
 )
-from rl.trainers.policy import collate, train_policy
+from rl.trainers.policy import train_policy
+from rl.trainers.rollouts import collate
 from rl.trainers.update import Tally, micro_losses, update_policy
 from rl.types import Batch, Problem, Rollout
 

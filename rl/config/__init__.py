@@ -24,22 +24,21 @@ from rl.config.kinds import (
 )
 from rl.config.kl import KLConfig
 from rl.config.kl_estimators import KLEstimatorsConfig
+from rl.config.learned import LearnedRewardConfig, RewardFitConfig, SampledPairsConfig
 from rl.config.lecture_sorting import LectureSortingConfig
 from rl.config.measure import Band, Measure
 from rl.config.ppo import CriticConfig, MissingEOSConfig, PPOConfig
 from rl.config.programs import PROGRAMS, program_config
 from rl.config.proximal import ProximalConfig, TrustRegionConfig
-from rl.config.reward_model import PublishedPairsConfig, RewardModelConfig, SampledPairsConfig
+from rl.config.reward import REWARDS_OF, ClassifierConfig, RewardConfig
+from rl.config.reward_model import PublishedPairsConfig, RewardModelConfig
 from rl.config.run import (
-    REWARDS_OF,
     BaseModelConfig,
-    ClassifierConfig,
     DecoderRunConfig,
     EngineConfig,
     EvalConfig,
     GradientWeightConfig,
     ProgramConfig,
-    RewardConfig,
     RolloutConfig,
     RunConfig,
 )
@@ -79,6 +78,7 @@ __all__ = [
     "Interaction",
     "KLConfig",
     "KLEstimatorsConfig",
+    "LearnedRewardConfig",
     "LectureSortingConfig",
     "LogRank",
     "LossConfig",
@@ -91,6 +91,7 @@ __all__ = [
     "ProximalConfig",
     "PublishedPairsConfig",
     "RewardConfig",
+    "RewardFitConfig",
     "RewardModelConfig",
     "RolloutConfig",
     "RunConfig",

@@ -83,14 +83,13 @@ class CriticConfig(Strict):
     `separate`: a decoder of the policy's sizes with a scalar head, and no weight in common.
 
     `start` is what the separate one's weights are at first: `random`; `base`, the base model's
-    trunk under a random head; `folder`, a decoder with a scalar head that was saved there
-    (rl.models.value), a reward model, say. A head is always random: normal with std
+    trunk under a random head; `reward_model`, that of the run's learned reward with its own head,
+    centred, and of scores without reward.scale. A random head is normal with std
     1 / sqrt(hidden_size + 1), its bias 0.
     """
 
     kind: Literal["head", "separate"]
-    start: Literal["random", "base", "folder"]
-    folder: str | None
+    start: Literal["random", "base", "reward_model"]
     pretrain: CriticPretrainConfig | None
 
     @model_validator(mode="after")
@@ -100,11 +99,6 @@ class CriticConfig(Strict):
                 "critic: a head on the policy's trunk has nothing else of its own; expected start "
                 f"random and no pretrain with kind head, got {self.start} and "
                 f"{'a pretrain' if self.pretrain else 'none'}"
-            )
-        if (self.start == "folder") != (self.folder is not None):
-            raise ValueError(
-                f"critic.folder: expected with critic.start folder, and only with it, got "
-                f"{self.folder!r} with start {self.start}"
             )
         return self
 
@@ -126,6 +120,12 @@ class PPOConfig(DecoderRunConfig):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         self.check_minibatches(self.loss.minibatches)
+        learned = self.reward.learned
+        if self.critic.start == "reward_model" and (learned is None or learned.scratch is not None):
+            raise ValueError(
+                "critic.start: reward_model is a model of the policy's sizes and tokens; expected "
+                "reward.name learned with reward.learned.scratch null"
+            )
         rows = self.rollout.prompts * self.rollout.group_size
         rows //= self.loss.minibatches if self.advantage.whiten == "minibatch" else 1
         if self.advantage.whiten != "none" and rows == 1:

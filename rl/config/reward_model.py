@@ -4,40 +4,12 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from rl.config.base import BaseConfig, DecoderConfig, OptimConfig, TaskConfig, check_seen
-from rl.config.run import REWARDS_OF, BaseModelConfig, ProgramConfig
-from rl.config.scalars import PositiveFloat, PositiveInt, Seed
+from rl.config.base import BaseConfig, TaskConfig, check_seen
+from rl.config.learned import Gold, RewardFitConfig, SampledPairsConfig
+from rl.config.reward import REWARDS_OF
+from rl.config.run import BaseModelConfig, ProgramConfig
+from rl.config.scalars import PositiveInt
 from rl.config.schema import Strict
-
-# Rewards that only a response and its prompt decide, with nothing trained or run for them.
-Gold = Literal["answer", "solution", "exact", "position", "inclusion_ordering", "multiset_ordering"]
-
-
-class HeldoutPairsConfig(Strict):
-    """`pairs_per_problem` pairs of each held-out prompt, the same for every arm and seed."""
-
-    problems_per_difficulty: PositiveInt
-    pairs_per_problem: PositiveInt
-    seed: Seed
-
-
-class SampledPairsConfig(Strict):
-    """Pairs of responses that the base model writes at `temperature`, judged by the reward `gold`.
-
-    `scale` and `flip` are the judge's (rl.data.Labelling): the chance to choose the first is
-    sigmoid(scale * difference of gold), or with `hard` all or nothing, and a label is turned with
-    the chance `flip`. Responses that are cut off or hold a special token are in no pair. A pair is
-    drawn `attempts` times at most.
-    """
-
-    name: Literal["sampled"]
-    gold: Gold
-    temperature: PositiveFloat
-    max_new_tokens: PositiveInt
-    scale: PositiveFloat | Literal["hard"]
-    flip: Annotated[float, Field(ge=0, le=0.5)]
-    attempts: PositiveInt
-    heldout: HeldoutPairsConfig
 
 
 class PublishedPairsConfig(Strict):
@@ -53,41 +25,14 @@ class PublishedPairsConfig(Strict):
     heldout_share: Annotated[float, Field(gt=0, lt=1)]
 
 
-class EnsembleConfig(Strict):
-    """`members` models, alike but for the weights they start with and the order of their batches;
-    what they say together is the `mean` of their centred scores, or the `lowest`."""
-
-    members: Annotated[int, Field(ge=1, le=64)]
-    combine: Literal["mean", "lowest"]
-
-
-class RewardModelConfig(ProgramConfig):
-    """One run: `steps` updates of each member on `batch_pairs` of the `pairs` training pairs.
-
-    `loss`: `bradley_terry`, -log sigma(r(y_w) - r(y_l)) of a pair, or `direct_assessment`, a
-    classifier for which the preferred response of a pair is good and the other is not.
-
-    With `scratch` null the model starts from the base model and reads its tokens; else from random
-    weights of that size, and reads text, a token a byte: another tokenizer than the policy's. A
-    sequence has `context` tokens at most, and a prompt is cut at its start to no fewer than
-    `prompt_at_least`. Predicted preferences are compared with what came in `bins` bins, every
-    `eval_every` steps and after training.
-    """
+class RewardModelConfig(RewardFitConfig, ProgramConfig):
+    """One run: `steps` updates, judged on held-out pairs every `eval_every` and after training."""
 
     program: Literal["reward_model"]
     data: Annotated[SampledPairsConfig | PublishedPairsConfig, Field(discriminator="name")]
     task: TaskConfig | None
     base: BaseConfig | None
-    scratch: DecoderConfig | None
-    pairs: PositiveInt
-    batch_pairs: PositiveInt
-    context: Annotated[int, Field(ge=2, le=512)]
-    prompt_at_least: PositiveInt
-    loss: Literal["bradley_terry", "direct_assessment"]
-    ensemble: EnsembleConfig
-    optim: OptimConfig
     eval_every: PositiveInt
-    bins: Annotated[int, Field(ge=1, le=100)]
 
     def base_model(self) -> BaseModelConfig | None:
         """See ProgramConfig."""
@@ -97,16 +42,6 @@ class RewardModelConfig(ProgramConfig):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.batch_pairs > self.pairs:
-            raise ValueError(
-                f"batch_pairs: expected no more than the {self.pairs} training pairs (`pairs`), "
-                f"got {self.batch_pairs}"
-            )
-        if self.prompt_at_least >= self.context:
-            raise ValueError(
-                f"prompt_at_least: expected fewer tokens than context {self.context}, which "
-                f"leaves room for a response, got {self.prompt_at_least}"
-            )
         if self.engine.precision != "fp32" or self.engine.compile or self.engine.zero_stage == 3:
             raise ValueError(
                 "engine: scores are centred on whole weights in single precision; expected "

@@ -1,9 +1,8 @@
 """The settings of one run of a decoder. Scientific settings have no defaults; operational may."""
 
-from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from rl.config.base import (
     BaseConfig,
@@ -12,21 +11,11 @@ from rl.config.base import (
     check_seen,
 )
 from rl.config.kl import KLConfig
-from rl.config.scalars import NonNegative, PositiveFloat, PositiveInt, Seed
+from rl.config.learned import Gold
+from rl.config.reward import REWARDS_OF, RewardConfig
+from rl.config.scalars import PositiveFloat, PositiveInt, Seed
 from rl.config.schema import Strict
 from rl.config.update import AdvantageConfig, LossConfig
-
-# Which rewards say something in which world, by rl.tasks and rl.rewards.
-REWARDS_OF: Mapping[str, tuple[str, ...]] = {
-    "chain_sum": ("answer", "solution"),
-    "answer_first": ("answer", "solution"),
-    "sorting": ("exact", "position", "inclusion_ordering", "multiset_ordering"),
-    "copy": ("exact",),
-    "parity": ("answer", "solution"),
-    "poem": ("exact", "lines"),
-    "not_offensive": ("exact", "classifier"),
-    "tiny_programs": ("exact", "share_of_tests"),
-}
 
 
 class RolloutConfig(Strict):
@@ -40,69 +29,20 @@ class RolloutConfig(Strict):
     ignore_eos: bool
 
 
-class ClassifierConfig(Strict):
-    """How the classifier of rl.rewards.learned is trained: on texts like those that the base model
-    learned from, labelled by the rule of the world, each label turned with the chance
-    `label_noise`. It counts n-grams up to `order`; every update takes all `texts`."""
-
-    seed: Seed
-    texts: PositiveInt
-    label_noise: Annotated[float, Field(ge=0, lt=0.5)]
-    order: Annotated[int, Field(ge=1, le=3)]
-    steps: PositiveInt
-    optim: OptimConfig
-
-
-class RewardConfig(Strict):
-    """`scale` times the reward, less `kl` times how far the response is from a reference.
-
-    Which fits which world, REWARDS_OF says. 1 for right and 0 for wrong: `answer`, by the stated
-    answer; `solution`, by every step as well; `exact`, by all that was asked for. Of sorting, in
-    part: `position`, `inclusion_ordering`, `multiset_ordering` (rl.rewards.sorting). Of a poem:
-    `lines`, minus the distance of their number from five. `classifier` is trained by `classifier`.
-    Of a tiny program: `share_of_tests`, the share of hidden unit tests that it passes; what says
-    whether it passes them, `programs` states: the `interpreter`, which is safe by construction, or
-    `python`, the program written out in Python and run isolated (rl.rewards.sandbox), which the
-    machine must be able to do and which takes a sixth of a second a program.
-
-    `kl` is the coefficient, and the run's `kl` says what it multiplies; without that it is
-    sum_t log pi(o_t) - log pi_base(o_t), nats a response (k1 of rl.kl).
-    """
-
-    name: Literal[
-        "answer",
-        "solution",
-        "exact",
-        "position",
-        "inclusion_ordering",
-        "multiset_ordering",
-        "lines",
-        "classifier",
-        "share_of_tests",
-    ]
-    scale: PositiveFloat
-    kl: NonNegative
-    classifier: ClassifierConfig | None = None
-    programs: Literal["interpreter", "python"] | None = None
-
-    @model_validator(mode="after")
-    def _trained(self) -> Self:
-        if (self.name == "classifier") != (self.classifier is not None):
-            raise ValueError(
-                "reward.classifier: expected with reward.name classifier, and only with it; state "
-                "how the classifier is trained, or leave it out"
-            )
-        return self
-
-
 class EvalConfig(Strict):
-    """Held-out evaluation: the same prompts for every arm, seed and step."""
+    """Held-out evaluation: the same prompts for every arm, seed and step.
+
+    With `gold` the mean of that reward is logged beside the one that is trained for; with
+    `base_kl` the responses' mean log pi / pi_base.
+    """
 
     every: PositiveInt
     problems_per_difficulty: PositiveInt
     samples: PositiveInt
     temperature: PositiveFloat
     seed: Seed
+    gold: Gold | None = None
+    base_kl: bool = False
 
 
 class GradientWeightConfig(Strict):
@@ -181,10 +121,22 @@ class DecoderRunConfig(ProgramConfig):
                 "engine.zero_stage: the sampler in the trainer's process needs whole weights; "
                 "expected 0, 1 or 2, got 3"
             )
-        if self.reward.name not in REWARDS_OF[self.task.name]:
+        learned = self.reward.learned
+        for where, name in (
+            ("reward.learned.data.gold", learned.data.gold)
+            if learned
+            else ("reward.name", self.reward.name),
+            ("eval.gold", self.eval.gold),
+        ):
+            if name is not None and name not in REWARDS_OF[self.task.name]:
+                raise ValueError(
+                    f"{where}: {name} says nothing of task {self.task.name}; expected one of "
+                    f"{', '.join(REWARDS_OF[self.task.name])}"
+                )
+        if self.eval.base_kl and self.eval.temperature != self.rollout.temperature:
             raise ValueError(
-                f"reward.name: {self.reward.name} says nothing of task {self.task.name}; expected "
-                f"one of {', '.join(REWARDS_OF[self.task.name])}"
+                "eval.base_kl: both policies are those at the temperature of training; expected "
+                f"eval.temperature {self.rollout.temperature}, got {self.eval.temperature}"
             )
         if (self.task.name == "tiny_programs") != (self.reward.programs is not None):
             raise ValueError(

@@ -86,6 +86,13 @@ POLICY: dict[str, Metric] = {
         "share of responses with the largest reward that can be had, and wrong"
     ),
     "eval/hacked_by_duplicates": _decoder("the same, in sorting", "duplicates"),
+    "eval/gold": _decoder(
+        "mean reward by eval.gold on held-out prompts, whatever is trained for; with it only"
+    ),
+    "eval/base_kl": _decoder(
+        "mean log pi / pi_base of whole responses to held-out prompts, an unbiased estimate of "
+        "KL(pi || base model), nats; with eval.base_kl only"
+    ),
     "eval/response_tokens": _decoder("mean response length in tokens, EOS included"),
     "eval/response_tokens_correct": _decoder(
         "the same, of right responses; not logged where there are none"

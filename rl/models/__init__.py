@@ -5,7 +5,7 @@ from rl.models.decoder import Decoder, count_parameters, load_decoder, new_decod
 from rl.models.fused import FusedDecoder, from_prompt_end
 from rl.models.heads import RewardModel, combined
 from rl.models.tokenizer import Tokenizer
-from rl.models.value import ActorCritic, ScalarDecoder, load_scalar_decoder, scalar_head
+from rl.models.value import ActorCritic, ScalarDecoder, scalar_head
 
 __all__ = [
     "ActorCritic",
@@ -19,7 +19,6 @@ __all__ = [
     "count_parameters",
     "from_prompt_end",
     "load_decoder",
-    "load_scalar_decoder",
     "new_decoder",
     "save_decoder",
     "scalar_head",

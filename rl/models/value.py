@@ -5,19 +5,13 @@ last of the prompt.
 """
 
 import math
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from rl.errors import UserError
-from rl.models.decoder import Decoder, load_decoder
+from rl.models.decoder import Decoder
 from rl.models.fused import FusedDecoder
-from rl.models.tokenizer import Tokenizer
-
-HEAD_FILE = "scalar_head.safetensors"
 
 
 def scalar_head(channels: int, *, seed: int) -> nn.Linear:
@@ -51,32 +45,6 @@ class ScalarDecoder(nn.Module):
         those from each row's last prompt token on (B, 1 + R). Anything where the padding is."""
         found = self.trunk(input_ids=input_ids, prompt_lengths=prompt_lengths, states=True)
         return _numbers(self.head, found.hidden_states[0])
-
-    def save(self, tokenizer: Tokenizer, directory: Path) -> None:
-        """Write the decoder in the hub's folder layout, and the head beside it."""
-        self.trunk.model.save_pretrained(directory)
-        tokenizer.save(directory)
-        save_file(
-            {name: weight.contiguous() for name, weight in self.head.state_dict().items()},
-            directory / HEAD_FILE,
-        )
-
-
-def load_scalar_decoder(directory: Path, *, fuse: bool = True) -> ScalarDecoder:
-    """Read what ScalarDecoder.save wrote.
-
-    Raises:
-        UserError: there is no such thing in `directory`.
-    """
-    if not (directory / HEAD_FILE).is_file():
-        raise UserError(
-            f"{directory}: expected a decoder with a scalar head ({HEAD_FILE}), as a reward model "
-            f"is saved; train one first, or name its folder"
-        )
-    decoder = load_decoder(directory)
-    head = nn.Linear(decoder.config.hidden_size, 1)
-    head.load_state_dict(load_file(directory / HEAD_FILE))
-    return ScalarDecoder(decoder, head, fuse=fuse)
 
 
 class Judged(NamedTuple):

@@ -5,7 +5,7 @@ from typing import Any
 
 from rl.types import Rollout, Task
 
-# The first argument is a world that the reward fits; rl.config.run.REWARDS_OF lists them.
+# The first argument is a world that the reward fits; rl.config.reward.REWARDS_OF lists them.
 RewardFunction = Callable[[Any, Rollout], float]
 
 

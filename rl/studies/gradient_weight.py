@@ -39,8 +39,7 @@ from rl.trainers.parts import (
     make_tokenizer,
     micro_batch_tokens,
 )
-from rl.trainers.policy import collate
-from rl.trainers.rollouts import make_sampler, roll_out
+from rl.trainers.rollouts import collate, make_sampler, roll_out
 from rl.types import Batch, Completion, Problem, Rollout, Task
 
 NUDGE = 0.02  # largest wanted change of a sequence's log-prob along v, nats

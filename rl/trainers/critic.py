@@ -2,14 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from rl.artifacts import RunWriter
-from rl.config import CriticConfig, PPOConfig
-from rl.errors import UserError
+from rl.config import PPOConfig
 from rl.gae import gae
 from rl.losses import aggregate
 from rl.losses.value import explained_variance, value_loss
@@ -17,57 +15,45 @@ from rl.models import (
     Decoder,
     ScalarDecoder,
     Tokenizer,
-    load_scalar_decoder,
     new_decoder,
     scalar_head,
 )
 from rl.seeding import derive
 from rl.tasks import World
 from rl.token_rewards import penalised_where_unended, replaced_where_unended, token_rewards
+from rl.trainers.learned_reward import LearnedReward
 from rl.trainers.parts import engine_for, length_buckets
-from rl.trainers.policy import collate
 from rl.trainers.ppo_update import values_before
-from rl.trainers.rollouts import make_sampler, training_rollouts
+from rl.trainers.rollouts import collate, make_sampler, training_rollouts
 from rl.trainers.scoring import Scorer
 from rl.trainers.update import prompt_lengths
 from rl.types import Batch, Rollout
 
 
 def make_critic(
-    config: PPOConfig, *, model: Decoder, tokenizer: Tokenizer, seed: int
+    config: PPOConfig,
+    *,
+    model: Decoder,
+    tokenizer: Tokenizer,
+    learned: LearnedReward | None,
+    seed: int,
 ) -> nn.Linear | ScalarDecoder:
-    """The critic as it is before any training; `model` is the base model, whose copy it may be.
-
-    Raises:
-        UserError: the folder's decoder is not of the policy's sizes, or there is none.
-    """
+    """The critic as it is before any training. `model` is the base model, and `learned` the reward
+    model, if there is one: it may be a copy of either, of an ensemble the first member's."""
     head = scalar_head(model.config.hidden_size, seed=derive("value-head", seed))
     if config.critic.kind == "head":
         return head
     fuse = not config.engine.compile
-    if config.critic.folder is not None:
-        return _from_folder(config.critic, model, fuse=fuse)
+    if config.critic.start == "reward_model":
+        if learned is None:  # PPOConfig has seen to it
+            raise TypeError("critic: there is no reward model to start from")
+        start = deepcopy(learned.members[0].model)
+        return ScalarDecoder(start.decoder, start.head, fuse=fuse)
     if config.critic.start == "base":
         return ScalarDecoder(deepcopy(model), head, fuse=fuse)
     sizes = config.base.model.model_dump()
     trunk = new_decoder(tokenizer, **sizes, seed=derive("critic-weights", seed))
     return ScalarDecoder(trunk, head, fuse=fuse)
-
-
-def _from_folder(config: CriticConfig, model: Decoder, *, fuse: bool) -> ScalarDecoder:
-    critic = load_scalar_decoder(Path(str(config.folder)), fuse=fuse)
-    theirs, ours = critic.trunk.model.state_dict(), model.state_dict()
-    differ = sorted(
-        name
-        for name in theirs.keys() | ours.keys()
-        if name not in theirs or name not in ours or theirs[name].shape != ours[name].shape
-    )
-    if differ:
-        raise UserError(
-            f"critic.folder: expected a decoder of the policy's sizes in {config.folder}, but "
-            f"{len(differ)} weights differ, {differ[0]} first; train one by the same base.model"
-        )
-    return critic
 
 
 def final_scores(config: PPOConfig, scores_PG: Tensor, rollouts_B: Sequence[Rollout]) -> Tensor:

@@ -1,14 +1,18 @@
 """Held-out evaluation on prompts of its own, the same for every arm, seed and step."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+
+from torch import Tensor
 
 from rl.artifacts import RunWriter
 from rl.config import DecoderRunConfig
 from rl.models import Tokenizer
+from rl.rewards import REWARDS
 from rl.rollout import Sampler
 from rl.seeding import derive
 from rl.tasks import has_duplicates
+from rl.trainers.parts import make_task
 from rl.trainers.rollouts import roll_out
 from rl.trainers.scoring import Scorer
 from rl.types import Completion, Problem, Rollout
@@ -31,13 +35,16 @@ def evaluate(
     log: RunWriter,
     seed: int,
     step: int,
+    *,
+    from_base: Callable[[Sequence[Rollout]], Tensor] | None = None,
 ) -> int:
     """Sample, score and log; returns the number of tokens sampled.
 
     The sampling seeds are the same in every arm (common random numbers), so that arms differ by
     their weights alone. Accuracy is the mean over difficulties of the mean over problems, and so
     are the reward that is trained for (proxy) and the share of hacked responses: wrong, with as
-    much of it as there can be.
+    much of it as there can be. `from_base` gives log pi / pi_base of whole responses, where
+    `eval.base_kl` asks for it.
     """
     rollouts = roll_out(
         [
@@ -53,7 +60,7 @@ def evaluate(
     )
     completions = [rollout.completion for rollout in rollouts]
     right_B = [scorer.right(rollout) for rollout in rollouts]
-    proxy_B = [scorer.score(rollout) for rollout in rollouts]
+    proxy_B = scorer.scores(rollouts)
     hacked_B = [
         float(proxy >= scorer.best and not right)
         for proxy, right in zip(proxy_B, right_B, strict=True)
@@ -73,6 +80,12 @@ def evaluate(
             / len(completions),
         },
     )
+    if config.eval.gold is not None:
+        gold, task = REWARDS[config.eval.gold], make_task(config.task)
+        gold_B = [gold.score(task, rollout) for rollout in rollouts]
+        log.log(step, {"eval/gold": _mean(mean_by_difficulty(difficulty_B, gold_B))})
+    if config.eval.base_kl and from_base is not None:
+        log.log(step, {"eval/base_kl": float(from_base(rollouts).double().mean())})
     if config.task.name == "sorting":
         repeated_B = [int(has_duplicates(rollout.problem)) for rollout in rollouts]
         values = {"accuracy": right_B, "proxy": proxy_B, "hacked": hacked_B}

@@ -15,18 +15,12 @@ from rl.artifacts import RunWriter
 from rl.config import RunConfig
 from rl.models import Decoder
 from rl.trainers.evaluation import evaluate, mean_by_difficulty
-from rl.trainers.parts import (
-    make_engine,
-    make_task,
-    make_tokenizer,
-    micro_batch_tokens,
-    pad_right,
-)
-from rl.trainers.reference import Reference
-from rl.trainers.rollouts import make_sampler, training_rollouts
+from rl.trainers.parts import make_engine, make_task, make_tokenizer, micro_batch_tokens
+from rl.trainers.reference import Frozen, Reference
+from rl.trainers.rollouts import collate, make_sampler, training_rollouts
 from rl.trainers.scoring import make_scorer
 from rl.trainers.update import update_policy
-from rl.types import Batch, Rollout
+from rl.types import Rollout
 
 Report = Callable[[int, float], None]
 
@@ -47,7 +41,8 @@ def train_policy(
     """
     task = make_task(config.task)
     tokenizer = make_tokenizer(task)
-    scorer = make_scorer(config, task)
+    scorer = make_scorer(config, task, model=model, seed=seed)
+    base = Frozen(model, config) if config.eval.base_kl else None
     reference = Reference(model, config) if config.reward.kl or config.kl else None
     engine = make_engine(
         model,
@@ -67,10 +62,20 @@ def train_policy(
         if reference is not None:
             reference.restore(state["reference"])
         first, tokens = state["step"], state["tokens"]
+    elif scorer.learned is not None:
+        log.log(0, scorer.learned.metrics)
+        tokens = scorer.learned.tokens
+    from_base = None
+    if base is not None:
+        from_base = partial(
+            base.log_ratios, engine=engine, pad_id=tokenizer.pad_id, micro_tokens=micro_tokens
+        )
 
     for step in range(first, config.steps):
         if step % config.eval.every == 0:
-            tokens += evaluate(config, heldout, scorer, tokenizer, sampler, log, seed, step)
+            tokens += evaluate(
+                config, heldout, scorer, tokenizer, sampler, log, seed, step, from_base=from_base
+            )
 
         rollouts_B = training_rollouts(config, task, tokenizer, sampler, seed=seed, step=step)
         scores_PG = scorer.rewards(
@@ -124,26 +129,11 @@ def train_policy(
         log.keep(step + 1, partial(engine.save, state=state))
         report(step + 1, float(scores_PG.mean()) / config.reward.scale)
 
-    tokens += evaluate(config, heldout, scorer, tokenizer, sampler, log, seed, config.steps)
+    tokens += evaluate(
+        config, heldout, scorer, tokenizer, sampler, log, seed, config.steps, from_base=from_base
+    )
     engine.close()
     return tokens
-
-
-def collate(rollouts_B: Sequence[Rollout], advantage_B: Tensor, pad_id: int) -> Batch:
-    """Right-padded sequences of prompt and response; masks from lengths."""
-    rows = [(*r.prompt_ids, *r.completion.token_ids) for r in rollouts_B]
-    token_BT = pad_right(rows, fill=pad_id, dtype=torch.int64)
-    logp_rows = [(*[0.0] * len(r.prompt_ids), *r.completion.logps) for r in rollouts_B]
-    length_B = torch.tensor([len(row) for row in rows])
-    prompt_B = torch.tensor([len(r.prompt_ids) for r in rollouts_B])
-    place_T = torch.arange(token_BT.shape[1])
-    return Batch(
-        token_BT=token_BT,
-        length_B=length_B,
-        response_BT=(place_T >= prompt_B[:, None]) & (place_T < length_B[:, None]),
-        logp_sampler_BT=pad_right(logp_rows, fill=0.0, dtype=torch.float32),
-        advantage_B=advantage_B.float(),
-    )
 
 
 def batch_metrics(

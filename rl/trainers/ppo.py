@@ -19,10 +19,10 @@ from rl.token_rewards import token_rewards
 from rl.trainers.critic import final_scores, make_critic, monte_carlo, pretrain_critic
 from rl.trainers.evaluation import evaluate
 from rl.trainers.parts import engine_for, make_task, make_tokenizer, micro_batch_tokens
-from rl.trainers.policy import batch_metrics, collate, flat
+from rl.trainers.policy import batch_metrics, flat
 from rl.trainers.ppo_update import Drawn, Metrics, Seen, see_all, update_ppo, whitened
 from rl.trainers.reference import Frozen
-from rl.trainers.rollouts import make_sampler, training_rollouts
+from rl.trainers.rollouts import collate, make_sampler, training_rollouts
 from rl.trainers.scoring import make_scorer
 from rl.types import Batch
 
@@ -42,13 +42,18 @@ def train_ppo(
     """
     task = make_task(config.task)
     tokenizer = make_tokenizer(task)
-    scorer = make_scorer(config, task)
+    scorer = make_scorer(config, task, model=model, seed=seed)
     micro_tokens = micro_batch_tokens(config.engine, model)
     reference = Frozen(model, config)
-    critic = make_critic(config, model=model, tokenizer=tokenizer, seed=seed)
+    critic = make_critic(
+        config, model=model, tokenizer=tokenizer, learned=scorer.learned, seed=seed
+    )
     first, tokens = 0, 0
+    if log.checkpoint is None and scorer.learned is not None:
+        log.log(0, scorer.learned.metrics)
+        tokens = scorer.learned.tokens
     if log.checkpoint is None and isinstance(critic, ScalarDecoder):
-        tokens = pretrain_critic(
+        tokens += pretrain_critic(
             critic,
             config,
             model=model,
@@ -71,10 +76,15 @@ def train_ppo(
         state = engine.load(log.checkpoint)
         sampler.load_weights(model.state_dict())
         first, tokens = state["step"], state["tokens"]
+    from_base = partial(
+        reference.log_ratios, engine=engine, pad_id=tokenizer.pad_id, micro_tokens=micro_tokens
+    )
 
     for step in range(first, config.steps):
         if step % config.eval.every == 0:
-            tokens += evaluate(config, heldout, scorer, tokenizer, sampler, log, seed, step)
+            tokens += evaluate(
+                config, heldout, scorer, tokenizer, sampler, log, seed, step, from_base=from_base
+            )
 
         rollouts_B = training_rollouts(config, task, tokenizer, sampler, seed=seed, step=step)
         scores_PG = scorer.rewards(
@@ -128,7 +138,9 @@ def train_ppo(
         log.keep(step + 1, partial(engine.save, state=state))
         report(step + 1, float(scores_PG.mean()) / config.reward.scale)
 
-    tokens += evaluate(config, heldout, scorer, tokenizer, sampler, log, seed, config.steps)
+    tokens += evaluate(
+        config, heldout, scorer, tokenizer, sampler, log, seed, config.steps, from_base=from_base
+    )
     engine.close()
     return tokens
 

@@ -1,17 +1,20 @@
 """The policy that a run is kept close to: the base model, or one of its own earlier selves."""
 
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from rl.config import DecoderRunConfig, KLConfig, RunConfig
 from rl.engine import Engine
 from rl.kl import ESTIMATORS, adapted, kl_penalty
 from rl.models import Decoder, FusedDecoder
+from rl.trainers.rollouts import collate
 from rl.trainers.update import LossPenalty, response_logps
-from rl.types import Batch
+from rl.types import Batch, Rollout
 
 # What `reward.kl` alone asks for.
 PLAIN = KLConfig(loss=0.0, estimator="k1", level="token", weighted=False, refresh=None, target=None)
@@ -106,6 +109,13 @@ class Frozen:
         """Log-probs (B, T) of the response tokens, 0 elsewhere."""
         self._fused.to(engine.device, next(engine.model.parameters()).dtype)
         return response_logps(self._fused, batch, self._config, micro_tokens)
+
+    def log_ratios(
+        self, rollouts: Sequence[Rollout], *, engine: Engine, pad_id: int, micro_tokens: int
+    ) -> Tensor:
+        """log pi(y) - log pi_frozen(y) of whole responses (B), pi as their sampler says."""
+        batch = collate(rollouts, torch.zeros(len(rollouts)), pad_id).to(engine.device)
+        return (batch.logp_sampler_BT - self.logps(engine, batch, micro_tokens)).sum(dim=1)
 
     def renew(self, model: Decoder) -> None:
         """Become what `model` is now."""

@@ -1,13 +1,18 @@
-"""Problems into rollouts: encode, sample, decode. Training, evaluation and studies share it."""
+"""Problems into rollouts: encode, sample, decode; and rollouts into batches. Training, evaluation
+and studies share it."""
 
 from collections.abc import Sequence
+
+import torch
+from torch import Tensor
 
 from rl.config import DecoderRunConfig
 from rl.models import Decoder, Tokenizer
 from rl.rollout import LocalSampler, Request, Sampler
 from rl.seeding import derive
 from rl.tasks import World
-from rl.types import Problem, Rollout
+from rl.trainers.parts import pad_right
+from rl.types import Batch, Problem, Rollout
 
 MAX_ROWS = 1024  # rows decoded at once, which bounds the sampler's memory
 
@@ -78,3 +83,20 @@ def roll_out(
 
 def _to_eos(ids: tuple[int, ...], eos_id: int) -> tuple[int, ...]:
     return ids[: ids.index(eos_id)] if eos_id in ids else ids
+
+
+def collate(rollouts_B: Sequence[Rollout], advantage_B: Tensor, pad_id: int) -> Batch:
+    """Right-padded sequences of prompt and response; masks from lengths."""
+    rows = [(*r.prompt_ids, *r.completion.token_ids) for r in rollouts_B]
+    token_BT = pad_right(rows, fill=pad_id, dtype=torch.int64)
+    logp_rows = [(*[0.0] * len(r.prompt_ids), *r.completion.logps) for r in rollouts_B]
+    length_B = torch.tensor([len(row) for row in rows])
+    prompt_B = torch.tensor([len(r.prompt_ids) for r in rollouts_B])
+    place_T = torch.arange(token_BT.shape[1])
+    return Batch(
+        token_BT=token_BT,
+        length_B=length_B,
+        response_BT=(place_T >= prompt_B[:, None]) & (place_T < length_B[:, None]),
+        logp_sampler_BT=pad_right(logp_rows, fill=0.0, dtype=torch.float32),
+        advantage_B=advantage_B.float(),
+    )

@@ -1,5 +1,6 @@
-"""What a run is rewarded for, made ready for its world: a rule, or a classifier trained first."""
+"""What a run is rewarded for, made ready for its world: a rule, or what is trained first for it."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -9,43 +10,61 @@ import torch
 from torch import Tensor
 
 from rl.config import ClassifierConfig, DecoderRunConfig, EngineConfig, TextConfig
+from rl.models import Decoder
 from rl.rewards import REWARDS, OffenceClassifier, Reward, exact, is_whole, label_loss
 from rl.rewards.sandbox import find_way
 from rl.seeding import derive
 from rl.tasks import NotOffensive, TinyPrograms, World
 from rl.tasks.tiny_programs import hidden_inputs
 from rl.trainers.boxed import BoxedPrograms
+from rl.trainers.learned_reward import LearnedReward, learn_reward
 from rl.trainers.parts import engine_for
 from rl.types import Rollout
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """A Reward in its world: `score` is trained for, `right` is what was meant, 1 or 0. Where
-    responses are programs, `end` says how they end."""
+    """A Reward in its world: `scores` are trained for, and are at most `best`; `right` is what was
+    meant, 1 or 0. Where responses are programs, `end` says how they end; where the reward is a
+    reward model's, `learned` is that."""
 
-    score: Callable[[Rollout], float]
+    scores: Callable[[Sequence[Rollout]], list[float]]
     best: float
     right: Callable[[Rollout], float]
     end: Callable[[Rollout], str] | None = None
+    learned: LearnedReward | None = None
 
     def rewards(self, rollouts_B: Sequence[Rollout], *, scale: float, group_size: int) -> Tensor:
         """Scores times `scale`, (P, G), float64."""
-        values = [scale * self.score(rollout) for rollout in rollouts_B]
+        values = [scale * score for score in self.scores(rollouts_B)]
         return torch.tensor(values, dtype=torch.float64).view(-1, group_size)
 
 
-def make_scorer(config: DecoderRunConfig, task: World) -> Scorer:
-    """The reward that `config` names, in its world.
+def make_scorer(config: DecoderRunConfig, task: World, *, model: Decoder, seed: int) -> Scorer:
+    """The reward that `config` names, in its world. A reward model is made from `model`, which is
+    the base model still, and by the run's seed.
 
     Raises:
         UserError: programs are to run as Python, and this machine does not isolate them.
     """
+    if config.reward.learned is not None:
+        learned = learn_reward(config, config.reward.learned, model=model, seed=seed)
+        meant = REWARDS[config.reward.learned.data.gold]
+        return Scorer(learned.scores, math.inf, partial(meant.right, task), learned=learned)
     if config.reward.programs == "python":
         task = BoxedPrograms(task.modulus, task.digits, find_way())
     reward = REWARDS.get(config.reward.name) or _classifier_reward(config, task)
     end = partial(program_end, task) if isinstance(task, TinyPrograms) else None
-    return Scorer(partial(reward.score, task), reward.best, partial(reward.right, task), end)
+    return Scorer(one_by_one(reward, task), reward.best, partial(reward.right, task), end)
+
+
+def one_by_one(reward: Reward, task: World) -> Callable[[Sequence[Rollout]], list[float]]:
+    """A reward of one response as one of many."""
+
+    def scores(rollouts: Sequence[Rollout]) -> list[float]:
+        return [reward.score(task, rollout) for rollout in rollouts]
+
+    return scores
 
 
 def program_end(task: TinyPrograms, rollout: Rollout) -> str:

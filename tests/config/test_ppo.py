@@ -31,8 +31,7 @@ def test_the_settings_are_those_of_the_program() -> None:
         ({"loss.name": "cispo"}, "loss.bound: expected with"),
         ({"missing_eos.value": -1.0}, "expected 0 with method keep, got -1.0"),
         ({"missing_eos": {"method": "subtract", "value": -1.0}}, "over 0 with method subtract"),
-        ({"critic.start": "folder"}, "critic.folder: expected with critic.start folder"),
-        ({"critic.folder": "x"}, "critic.folder: expected with critic.start folder"),
+        ({"critic.start": "reward_model"}, "critic.start: reward_model is a model of the policy"),
         ({"critic.kind": "head", "critic.start": "base"}, "expected start random and no pretrain"),
         (
             {"critic.kind": "head", "critic.pretrain": {"updates": 1, "optim": OPTIM}},

@@ -14,7 +14,7 @@ from rl.tasks.tiny_programs import hidden_inputs
 from rl.trainers.boxed import BoxedPrograms
 from rl.trainers.scoring import make_scorer, program_end
 from rl.types import Completion, FinishReason, Problem, Rollout
-from tests.tiny import run_config
+from tests.tiny import decoder, run_config
 
 TASK = TinyPrograms(modulus=10, digits=(1, 6))
 LINE = Problem(0, "3x+4=", "3x*4+", 1)
@@ -65,9 +65,12 @@ def test_a_machine_that_does_not_isolate_refuses_before_training(
     monkeypatch.setattr(sandbox, "refusal", lambda way: f"no namespaces as {way}")
     config = run_config(BOXED)
     with pytest.raises(UserError, match="isolated or not at all"):
-        make_scorer(config, TinyPrograms(4, (3,)))
+        make_scorer(config, TinyPrograms(4, (3,)), model=decoder(), seed=0)
     with pytest.raises(UserError, match="no namespaces as user"):
         schedule._check_data([RunSpec("arm", 0, config)])
     safe = run_config({**BOXED, "reward": {**BOXED["reward"], "programs": "interpreter"}})
     schedule._check_data([RunSpec("arm", 0, safe)])
-    assert type(make_scorer(safe, TinyPrograms(4, (3,))).end.args[0]) is TinyPrograms
+    assert (
+        type(make_scorer(safe, TinyPrograms(4, (3,)), model=decoder(), seed=0).end.args[0])
+        is TinyPrograms
+    )

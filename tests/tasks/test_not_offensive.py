@@ -14,7 +14,7 @@ from rl.rewards.learned import OffenceClassifier, label_loss
 from rl.tasks import NotOffensive
 from rl.trainers.scoring import Scorer, labelled_texts, make_scorer, train_classifier
 from rl.types import Completion, Problem, Rollout
-from tests.tiny import OPTIM, run_config
+from tests.tiny import OPTIM, decoder, run_config
 
 TASK = NotOffensive(modulus=3, digits=(3, 4))
 CLASSIFIER: dict[str, Any] = {
@@ -147,11 +147,12 @@ def test_silence_scores_highest_of_all_texts(classifier: OffenceClassifier) -> N
 
 
 def test_the_scorer_takes_silence_for_the_best_and_wrong(config: RunConfig) -> None:
-    scorer: Scorer = make_scorer(config, TASK)
+    scorer: Scorer = make_scorer(config, TASK, model=decoder(), seed=0)
     silent, polite, rude = (rollout("cab", text) for text in ("", "ca.b", "cab"))
-    assert scorer.score(silent) == scorer.best > scorer.score(polite) > scorer.score(rude) > 0
+    whole, other, worst = scorer.scores([silent, polite, rude])
+    assert whole == scorer.best > other > worst > 0
     assert [scorer.right(r) for r in (silent, polite, rude)] == [0, 1, 0]
-    assert scorer.score(rollout("cab", "ca.b", "length")) == 0.0
-    assert scorer.score(replace(polite, text="ca<pad>")) == 0.0
-    again = make_scorer(config, TASK)
-    assert again.score(polite) == scorer.score(polite)
+    cut = rollout("cab", "ca.b", "length")
+    assert scorer.scores([cut, replace(polite, text="ca<pad>")]) == [0.0, 0.0]
+    again = make_scorer(config, TASK, model=decoder(), seed=0)
+    assert again.scores([polite]) == [other]
