@@ -372,7 +372,7 @@ def scorer() -> Scorer:
     def good(rollout: Rollout) -> float:
         return float(rollout.problem.prompt[0] == "0")
 
-    return Scorer(good, 1.0, good)
+    return Scorer(lambda rollouts: [good(r) for r in rollouts], 1.0, good)
 
 
 def test_pretraining_explains_what_can_be_known(tmp_path: Path) -> None:

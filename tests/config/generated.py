@@ -87,6 +87,7 @@ def runs(draw: st.DrawFn) -> dict[str, Any]:
     either = draw(st.booleans())
     program = draw(st.sampled_from(["policy", "gradient_weight"])) if either else "policy"
     name = draw(st.sampled_from(["reinforce", "clipped"] if either else sorted(LOSSES)))
+    temperature, base_kl = draw(st.floats(0.01, 10)), draw(st.booleans())
     reward_kl = 0.0 if either else draw(st.sampled_from([0.0, 0.1]))
     penalty = None if either else draw(st.none() | penalties(reward_kl))
     seen = draw(st.lists(st.integers(1, 20), min_size=1, max_size=4, unique=True))
@@ -122,7 +123,7 @@ def runs(draw: st.DrawFn) -> dict[str, Any]:
         "rollout": {
             "prompts": prompts * minibatches,
             "group_size": size,
-            "temperature": draw(st.floats(0.01, 10)),
+            "temperature": temperature,
             "max_new_tokens": draw(st.integers(1, 4096)),
             "ignore_eos": False,  # which gradient_weight asks for
         },
@@ -131,6 +132,7 @@ def runs(draw: st.DrawFn) -> dict[str, Any]:
             "scale": draw(FREE["reward.scale"]),
             "kl": reward_kl,
             "classifier": None,
+            "learned": None,
             "programs": None,
         },
         "advantage": {
@@ -154,8 +156,10 @@ def runs(draw: st.DrawFn) -> dict[str, Any]:
             "every": draw(FREE["eval.every"]),
             "problems_per_difficulty": draw(st.integers(1, 4096)),
             "samples": draw(st.integers(1, 64)),
-            "temperature": draw(st.floats(0.01, 10)),
+            "temperature": temperature if base_kl else draw(st.floats(0.01, 10)),
             "seed": draw(st.integers(-MOST, MOST)),
+            "gold": draw(st.sampled_from([None, "answer", "solution"])),
+            "base_kl": base_kl,
         },
         "study": {
             "problems_per_difficulty": draw(st.integers(1, 64)),
