@@ -1,5 +1,6 @@
 """config.yaml and claims.yaml as strict, frozen objects; every fault is one clear message."""
 
+from rl.config.advantage_estimates import AdvantageEstimatesConfig, StudyCriticConfig
 from rl.config.base import BaseConfig, DecoderConfig, OptimConfig, TaskConfig, TextConfig
 from rl.config.claims import Claims
 from rl.config.experiment import (
@@ -56,6 +57,7 @@ __all__ = [
     "PROGRAMS",
     "REWARDS_OF",
     "AdvantageConfig",
+    "AdvantageEstimatesConfig",
     "Band",
     "BaseConfig",
     "BaseModelConfig",
@@ -97,6 +99,7 @@ __all__ = [
     "RunConfig",
     "RunSpec",
     "SampledPairsConfig",
+    "StudyCriticConfig",
     "StudyTreeConfig",
     "SurrogateGradientsConfig",
     "SurrogateLossConfig",

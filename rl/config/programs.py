@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from rl.config.advantage_estimates import AdvantageEstimatesConfig
 from rl.config.episodes import EpisodesConfig
 from rl.config.gradient_covariance import GradientCovarianceConfig
 from rl.config.kl_estimators import KLEstimatorsConfig
@@ -24,6 +25,7 @@ PROGRAMS: dict[str, type[ProgramConfig]] = {
     "gradient_covariance": GradientCovarianceConfig,
     "surrogate_gradients": SurrogateGradientsConfig,
     "kl_estimators": KLEstimatorsConfig,
+    "advantage_estimates": AdvantageEstimatesConfig,
     "tabular": TabularConfig,
     "proximal": ProximalConfig,
     "tabular_preferences": TabularPreferencesConfig,

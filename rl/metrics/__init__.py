@@ -5,6 +5,7 @@ prompts with a digit twice, else 0). Writers refuse a name that is not here, and
 only on a name that its arms' program logs.
 """
 
+from rl.metrics.advantage_estimates import ADVANTAGE_ESTIMATES
 from rl.metrics.closeness import CLOSENESS
 from rl.metrics.episodes import EPISODES
 from rl.metrics.lecture import LECTURE
@@ -26,6 +27,7 @@ METRICS: dict[str, Metric] = {
     **PROXIMAL,
     **PREFERENCES,
     **CLOSENESS,
+    **ADVANTAGE_ESTIMATES,
     **EPISODES,
     **REWARD_MODEL,
 }

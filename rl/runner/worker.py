@@ -142,6 +142,7 @@ def _do(job: Job, report: Callable[[int, float], None]) -> None:
 
 def _programs() -> Mapping[str, Callable[..., int]]:
     """Each does one run and returns how many tokens (or moves in a world) it sampled."""
+    from rl.studies.advantage_estimates import measure_advantage_estimates
     from rl.studies.gradient_covariance import measure_gradient_covariance
     from rl.studies.gradient_weight import measure_gradient_weight
     from rl.studies.kl_estimators import measure_kl_estimators
@@ -163,6 +164,7 @@ def _programs() -> Mapping[str, Callable[..., int]]:
         "gradient_covariance": measure_gradient_covariance,
         "surrogate_gradients": measure_surrogate_gradients,
         "kl_estimators": measure_kl_estimators,
+        "advantage_estimates": measure_advantage_estimates,
         "tabular": train_tabular,
         "proximal": train_proximal,
         "tabular_preferences": train_tabular_preferences,

@@ -140,9 +140,14 @@ def squared_scores(listing: Listing, logp_KV: Float[Tensor, "K V"]) -> Float[Ten
     The contexts along a response differ, so that squares add up:
     sum_t (1 - 2 pi(v_t | k_t) + sum_u pi(u | k_t)^2).
     """
-    probability_KV = logp_KV.detach().exp()
-    square_KV = 1 - 2 * probability_KV + probability_KV.square().sum(dim=1, keepdim=True)
+    square_KV = token_squared_scores(logp_KV)
     return square_KV[listing.context_PNT, listing.token_NT].sum(dim=-1)
+
+
+def token_squared_scores(logp_KV: Float[Tensor, "K V"]) -> Float[Tensor, "K V"]:
+    """|grad log pi(v | k)|^2 by the logits [K, V]: 1 - 2 pi(v | k) + sum_u pi(u | k)^2."""
+    probability_KV = logp_KV.detach().exp()
+    return 1 - 2 * probability_KV + probability_KV.square().sum(dim=1, keepdim=True)
 
 
 def _check(world: World, *tables_KV: Tensor) -> None:
