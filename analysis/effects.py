@@ -9,6 +9,7 @@ import pandas as pd
 
 from analysis.measures import event_times, measure_values
 from rl.config import (
+    Contrast,
     Difference,
     Enumeration,
     Equivalence,
@@ -42,7 +43,7 @@ def slope(evidence: Evidence, claim: Trend) -> "pd.Series[float]":
     return measure_values(evidence, claim.measure, claim.arm)
 
 
-def contrast(evidence: Evidence, claim: Interaction) -> "pd.Series[float]":
+def interaction(evidence: Evidence, claim: Interaction) -> "pd.Series[float]":
     """(treatment - control) at the high levels less the same at the low levels, per seed."""
     at = {
         name: measure_values(evidence, measure, claim.treatment)
@@ -53,6 +54,13 @@ def contrast(evidence: Evidence, claim: Interaction) -> "pd.Series[float]":
         )
     }
     return at["high"] - at["low"]
+
+
+def contrast(evidence: Evidence, claim: Contrast) -> "pd.Series[float]":
+    """(treatment - control) - (other_treatment - other_control) per seed."""
+    of = {arm: measure_values(evidence, claim.measure, arm) for arm in claim.arms()}
+    one = of[claim.treatment] - of[claim.control]
+    return one - (of[claim.other_treatment] - of[claim.other_control])
 
 
 def deviation(evidence: Evidence, claim: Exact) -> "pd.Series[float]":

@@ -14,7 +14,7 @@ exact, enumeration: every seed within the tolerance, or contradicted. They are n
 
 The effect and its interval, by kind:
 
-difference, trend, interaction, equivalence: the mean of d, Student's t.
+difference, contrast, trend, interaction, equivalence: the mean of d, Student's t.
 variance_ratio: the same of d = log(treatment / control), m = log min_effect.
 log_rank: Peto's log hazard ratio and its normal interval, m = log min_effect; the runs of the two
     arms are not paired (analysis.survival).
@@ -39,6 +39,7 @@ from analysis import effects, stats
 from analysis.stats import Sample
 from analysis.survival import LogRank as Counts, log_rank
 from rl.config import (
+    Contrast,
     Difference,
     Enumeration,
     Equivalence,
@@ -52,7 +53,7 @@ from rl.config import (
 from rl.evidence import Evidence
 
 Outcome = Literal["reproduced", "contradicted", "inconclusive", "incomplete"]
-Directed = Difference | Trend | Interaction | VarianceRatio
+Directed = Difference | Trend | Interaction | Contrast | VarianceRatio
 
 
 @dataclass(frozen=True)
@@ -236,7 +237,7 @@ RULES: dict[str, Rule] = {
     "difference": Rule(effects.paired, _directed_p, _directed),
     "equivalence": Rule(effects.paired, _equivalence_p, _equivalent, _margin, "margin"),
     "trend": Rule(effects.slope, _directed_p, _directed),
-    "interaction": Rule(effects.contrast, _directed_p, _directed),
+    "interaction": Rule(effects.interaction, _directed_p, _directed),
     "exact": Rule(
         *(effects.deviation, None, _within, _tolerance, "tolerance"),
         effect_name="largest deviation, range",
@@ -261,4 +262,5 @@ RULES: dict[str, Rule] = {
         *(effects.paired, None, _within, _tolerance, "tolerance"),
         effect_name="largest deviation, range",
     ),
+    "contrast": Rule(effects.contrast, _directed_p, _directed),
 }

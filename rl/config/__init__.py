@@ -13,6 +13,7 @@ from rl.config.experiment import (
 from rl.config.gradient_covariance import GradientCovarianceConfig
 from rl.config.kinds import (
     Claim,
+    Contrast,
     Difference,
     Enumeration,
     Equivalence,
@@ -65,6 +66,7 @@ __all__ = [
     "Claim",
     "Claims",
     "ClassifierConfig",
+    "Contrast",
     "CriticConfig",
     "DecoderConfig",
     "DecoderRunConfig",

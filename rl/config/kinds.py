@@ -119,6 +119,33 @@ class Interaction(Claim):
         return (self.treatment, self.control)
 
 
+class Contrast(Claim):
+    """Effect d = (treatment - control) - (other_treatment - other_control), per seed, beyond
+    `min_effect` in `direction`: one difference of arms against another, of which an arm may be in
+    both."""
+
+    kind: Literal["contrast"]
+    treatment: str
+    control: str
+    other_treatment: str
+    other_control: str
+    direction: Direction
+    min_effect: NonNegative
+
+    @model_validator(mode="after")
+    def _two_differences(self) -> Self:
+        one, other = (self.treatment, self.control), (self.other_treatment, self.other_control)
+        if self.treatment == self.control or self.other_treatment == self.other_control:
+            raise ValueError(f"expected two differences of two arms each, got {one} and {other}")
+        if one == other:
+            raise ValueError(f"both differences are {one}; name another to hold against it")
+        return self
+
+    def arms(self) -> tuple[str, ...]:
+        named = (self.treatment, self.control, self.other_treatment, self.other_control)
+        return tuple(dict.fromkeys(named))
+
+
 class Exact(Claim):
     """On every seed: treatment = factor * control (an arm or a number), within `tolerance` relative
     to the larger of the two magnitudes."""
@@ -246,6 +273,7 @@ AnyClaim = Annotated[
     | LogRank
     | VarianceRatio
     | McNemar
-    | Enumeration,
+    | Enumeration
+    | Contrast,
     Field(discriminator="kind"),
 ]

@@ -112,6 +112,7 @@ EACH = (
         "measure": {"metric": "weight/curve", "steps": "last"},
         "tolerance": 1.0,
     },
+    {**GREATER, "kind": "contrast", "other_treatment": "c", "other_control": "t"},
 )
 
 

@@ -148,6 +148,17 @@ def test_interaction(kit: Any, direction: str, m: float, c: float, expected: str
     assert got.effect == pytest.approx(c)
 
 
+@pytest.mark.parametrize(("direction", "m", "c", "expected"), INTERACTIONS)
+def test_contrast(kit: Any, direction: str, m: float, c: float, expected: str) -> None:
+    """One difference is 5 + c, the other 5: what both share is no contrast."""
+    said = {"kind": "contrast", "treatment": "t", "control": "c", "direction": direction}
+    said |= {"other_treatment": "u", "other_control": "v", "min_effect": m}
+    values = {"t": [7 + x for x in kit.spread(c, 0.1)], "c": [2.0] * 5, "u": [8.0] * 5}
+    got = kit.one(said, {**values, "v": [3.0] * 5})
+    assert got.verdict == expected
+    assert got.effect == pytest.approx(c)
+
+
 EXACTS = [
     ("c", 10.0, [20.0, 40.0], [2.0, 4.0], "reproduced"),
     ("c", 10.0, [20.0, 40.03], [2.0, 4.0], "reproduced"),  # off by .03 of 40.03

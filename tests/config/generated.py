@@ -223,7 +223,7 @@ def claims(draw: st.DrawFn, name: str, programs: dict[str, str]) -> dict[str, An
     first = draw(st.sampled_from(sorted(programs)))
     others = sorted(arm for arm in programs if programs[arm] == programs[first] and arm != first)
     kinds = ["trend", "equivalence", "exact", "variance_ratio"]
-    kinds += ["difference", "interaction", "log_rank", "mcnemar"] * bool(others)
+    kinds += ["difference", "interaction", "contrast", "log_rank", "mcnemar"] * bool(others)
     exact = [name for name, m in METRICS.items() if m.exact and m.program == programs[first]]
     kinds += ["enumeration"] * bool(exact)
     kind = draw(st.sampled_from(kinds))
@@ -252,7 +252,9 @@ def claims(draw: st.DrawFn, name: str, programs: dict[str, str]) -> dict[str, An
         claim["direction"] = draw(st.sampled_from(["greater", "less"]))
         ends = (0, 0.499) if kind == "mcnemar" else (1, 10)
         claim["min_effect"] = draw(st.floats(*ends))
-    if kind in ("difference", "trend", "interaction"):
+    if kind == "contrast":
+        claim |= {"other_treatment": other, "other_control": first}
+    if kind in ("difference", "trend", "interaction", "contrast"):
         claim["direction"] = draw(st.sampled_from(["greater", "less"]))
         claim["min_effect"] = draw(st.floats(0, 10))
     if kind == "equivalence":

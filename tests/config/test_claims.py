@@ -35,6 +35,7 @@ LOG_RANK = {
 }
 RATIO = {"kind": "variance_ratio", "min_effect": 1.5}
 MCNEMAR = {"kind": "mcnemar", "reaches": 0.5, "min_effect": 0.1}
+CONTRAST = {"kind": "contrast", "other_treatment": "none", "other_control": "group_std"}
 ENUMERATION = {
     "kind": "enumeration",
     "treatment": "weight",
@@ -60,6 +61,7 @@ def test_each_kind_loads(files: Any) -> None:
         {"id": "h", **RATIO, "control": 2.0},
         {"id": "i", **MCNEMAR},
         {"id": "j", **ENUMERATION, **ends},
+        {"id": "k", **CONTRAST},
     ]
     files.claims["claims"] = [first]
     for changes in others:
@@ -68,7 +70,7 @@ def test_each_kind_loads(files: Any) -> None:
     loaded = files.load().claims
     assert [one.kind for one in loaded.claims] == [
         *("difference", "equivalence", "equivalence", "trend", "interaction", "exact"),
-        *("log_rank", "variance_ratio", "mcnemar", "enumeration"),
+        *("log_rank", "variance_ratio", "mcnemar", "enumeration", "contrast"),
     ]
     assert [one.arms() for one in loaded.claims] == [
         ("group_std", "none"),
@@ -81,6 +83,7 @@ def test_each_kind_loads(files: Any) -> None:
         ("group_std",),
         ("group_std", "none"),
         ("weight",),
+        ("group_std", "none"),
     ]
     assert loaded.claims[4].measure.steps == (0.0, 0.5)
     assert loaded.claims[6].metrics() == ("eval/accuracy", "train/response_tokens")
@@ -193,6 +196,11 @@ BAD_CLAIMS: list[tuple[dict[str, Any], str]] = [
     ({"source": None}, "claims.0.difference.source: missing"),
     ({"id": "Std Helps"}, "id: string should match pattern"),
     ({"kind": "trend", "arm": "none", "treatment": None, "control": None}, "a trend needs a"),
+    ({**CONTRAST, "other_control": "none"}, "expected two differences of two arms each, got"),
+    (
+        {**CONTRAST, "other_treatment": "group_std", "other_control": "none"},
+        "both differences are ('group_std', 'none'); name another to hold against it",
+    ),
     ({**INTERACTION, "high": [2.0]}, "low and high share a level: (2.0,), (2.0,)"),
     ({**INTERACTION, "measure": {**LEVELS, "levels": [2.0]}}, "an interaction needs a metric with"),
     (
