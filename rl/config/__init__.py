@@ -52,6 +52,7 @@ from rl.config.surrogate_gradients import (
 )
 from rl.config.tabular import ChainConfig, TabularConfig, TreeConfig
 from rl.config.tabular_preferences import TabularPreferencesConfig
+from rl.config.unseen_action import UnseenActionConfig
 from rl.config.update import AdvantageConfig, LossConfig
 
 __all__ = [
@@ -112,6 +113,7 @@ __all__ = [
     "TreeConfig",
     "Trend",
     "TrustRegionConfig",
+    "UnseenActionConfig",
     "VarianceRatio",
     "config_digest",
     "find_experiment",

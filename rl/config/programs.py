@@ -15,6 +15,7 @@ from rl.config.schema import MISSING, closest, short, validate
 from rl.config.surrogate_gradients import SurrogateGradientsConfig
 from rl.config.tabular import TabularConfig
 from rl.config.tabular_preferences import TabularPreferencesConfig
+from rl.config.unseen_action import UnseenActionConfig
 from rl.errors import UserError
 
 PROGRAMS: dict[str, type[ProgramConfig]] = {
@@ -29,6 +30,7 @@ PROGRAMS: dict[str, type[ProgramConfig]] = {
     "tabular": TabularConfig,
     "proximal": ProximalConfig,
     "tabular_preferences": TabularPreferencesConfig,
+    "unseen_action": UnseenActionConfig,
     "episodes": EpisodesConfig,
     "reward_model": RewardModelConfig,
 }

@@ -50,6 +50,26 @@ PREFERENCES: dict[str, Metric] = {
     "preferences/learned_accuracy_unseen": Metric(
         _OWN, "the same of pairs with a response that no pair holds; not logged without such"
     ),
+    # Three actions, and pairs of the first two alone; nothing is drawn.
+    "unseen/dpo_excess": Metric(
+        "unseen_action",
+        "DPO's mean loss less the least there is, of the policy that gives the third action this "
+        "mass and splits the rest as DPO would",
+        "mass",
+        exact=True,
+    ),
+    "unseen/objective_gap": Metric(
+        "unseen_action",
+        "what its E[r] - beta KL lacks of the largest value, r learned with r(third) = 0",
+        "mass",
+        exact=True,
+    ),
+    "unseen/reference_mass": Metric(
+        "unseen_action", "the reference's probability of the third action", exact=True
+    ),
+    "unseen/optimum_mass": Metric(
+        "unseen_action", "that of the policy with the largest E[r] - beta KL", exact=True
+    ),
     # Of the step's updates.
     "preferences/loss": Metric(_OWN, "loss at the last of them, summed over levels"),
     "preferences/grad_norm": Metric(_OWN, "gradient norm likewise"),

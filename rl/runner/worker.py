@@ -147,6 +147,7 @@ def _programs() -> Mapping[str, Callable[..., int]]:
     from rl.studies.gradient_weight import measure_gradient_weight
     from rl.studies.kl_estimators import measure_kl_estimators
     from rl.studies.surrogate_gradients import measure_surrogate_gradients
+    from rl.studies.unseen_action import measure_unseen_action
     from rl.trainers.episodes import train_episodes
     from rl.trainers.lecture_sorting import train_lecture_sorting
     from rl.trainers.policy import train_policy
@@ -168,6 +169,7 @@ def _programs() -> Mapping[str, Callable[..., int]]:
         "tabular": train_tabular,
         "proximal": train_proximal,
         "tabular_preferences": train_tabular_preferences,
+        "unseen_action": measure_unseen_action,
         "episodes": train_episodes,
         "reward_model": train_reward_model,
     }
