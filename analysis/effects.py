@@ -9,6 +9,8 @@ import pandas as pd
 
 from analysis.measures import event_times, measure_values
 from rl.config import (
+    Contrast,
+    ContrastEquivalence,
     Difference,
     Enumeration,
     Equivalence,
@@ -40,6 +42,15 @@ def paired(evidence: Evidence, claim: Paired) -> "pd.Series[float]":
 
 def slope(evidence: Evidence, claim: Trend) -> "pd.Series[float]":
     return measure_values(evidence, claim.measure, claim.arm)
+
+
+def weighted(evidence: Evidence, claim: Contrast | ContrastEquivalence) -> "pd.Series[float]":
+    """The sum of weight * measure over arms, per seed; NaN where one is missing."""
+    parts = [
+        weight * measure_values(evidence, claim.measure, arm)
+        for arm, weight in claim.weights.items()
+    ]
+    return pd.concat(parts, axis=1).sum(axis=1, skipna=False)
 
 
 def contrast(evidence: Evidence, claim: Interaction) -> "pd.Series[float]":

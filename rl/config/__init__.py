@@ -12,6 +12,8 @@ from rl.config.experiment import (
 from rl.config.gradient_covariance import GradientCovarianceConfig
 from rl.config.kinds import (
     Claim,
+    Contrast,
+    ContrastEquivalence,
     Difference,
     Enumeration,
     Equivalence,
@@ -64,6 +66,8 @@ __all__ = [
     "Claim",
     "Claims",
     "ClassifierConfig",
+    "Contrast",
+    "ContrastEquivalence",
     "CriticConfig",
     "DecoderConfig",
     "DecoderRunConfig",

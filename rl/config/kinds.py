@@ -1,5 +1,6 @@
 """The kinds of claim: what each states, and what makes it one that could be decided."""
 
+import math
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -51,17 +52,18 @@ def _named(treatment: str, control: str | float) -> tuple[str, ...]:
 
 
 class Difference(Claim):
-    """Effect d = treatment - control, paired by seed. `greater`/`less`: d beyond `min_effect` in
-    that direction. `not_greater`/`not_less`: one-sided, d not beyond `min_effect` that way."""
+    """Effect d = treatment - control (an arm, or a number), paired by seed. `greater`/`less`: d
+    beyond `min_effect` in that direction. `not_greater`/`not_less`: one-sided, d not beyond
+    `min_effect` that way."""
 
     kind: Literal["difference"]
     treatment: str
-    control: str
+    control: str | float
     direction: Literal["greater", "less", "not_greater", "not_less"]
     min_effect: NonNegative
 
     def arms(self) -> tuple[str, ...]:
-        return (self.treatment, self.control)
+        return _named(self.treatment, self.control)
 
 
 class Equivalence(Claim):
@@ -117,6 +119,43 @@ class Interaction(Claim):
 
     def arms(self) -> tuple[str, ...]:
         return (self.treatment, self.control)
+
+
+class OverArms(Claim):
+    """Effect d = sum over arms of weight * measure, per seed. Weights sum to 0, so that what is the
+    same in all arms does not count; by them d is a slope over what the arms vary, say, or a bend.
+    """
+
+    weights: Annotated[dict[str, float], Field(min_length=2)]
+
+    @model_validator(mode="after")
+    def _balanced(self) -> Self:
+        if 0 in self.weights.values():
+            raise ValueError("weights: expected none of 0; leave those arms out")
+        if not abs(math.fsum(self.weights.values())) < 1e-9:
+            raise ValueError(
+                f"weights: expected a sum of 0, got {math.fsum(self.weights.values()):g}; what is "
+                "the same in all arms would count"
+            )
+        return self
+
+    def arms(self) -> tuple[str, ...]:
+        return tuple(self.weights)
+
+
+class Contrast(OverArms):
+    """d beyond `min_effect` in `direction`."""
+
+    kind: Literal["contrast"]
+    direction: Direction
+    min_effect: NonNegative
+
+
+class ContrastEquivalence(OverArms):
+    """d claimed to lie in (-margin, margin)."""
+
+    kind: Literal["contrast_equivalence"]
+    margin: Positive
 
 
 class Exact(Claim):
@@ -242,6 +281,8 @@ AnyClaim = Annotated[
     | Equivalence
     | Trend
     | Interaction
+    | Contrast
+    | ContrastEquivalence
     | Exact
     | LogRank
     | VarianceRatio

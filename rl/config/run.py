@@ -1,7 +1,7 @@
 """The settings of one run of a decoder. Scientific settings have no defaults; operational may."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -139,6 +139,8 @@ class BaseModelConfig(Strict):
 
 class ProgramConfig(Strict):
     """What every kind of run states: which program does it, and how many steps it reports."""
+
+    shown: ClassVar[str] = "reward"  # what it reports of a step, for people
 
     program: str
     steps: PositiveInt

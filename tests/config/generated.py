@@ -218,8 +218,8 @@ def claims(draw: st.DrawFn, name: str, programs: dict[str, str]) -> dict[str, An
     """A claim on arms of one program each."""
     first = draw(st.sampled_from(sorted(programs)))
     others = sorted(arm for arm in programs if programs[arm] == programs[first] and arm != first)
-    kinds = ["trend", "equivalence", "exact", "variance_ratio"]
-    kinds += ["difference", "interaction", "log_rank", "mcnemar"] * bool(others)
+    kinds = ["trend", "equivalence", "exact", "variance_ratio", "difference"]
+    kinds += ["interaction", "log_rank", "mcnemar"] * bool(others)
     exact = [name for name, m in METRICS.items() if m.exact and m.program == programs[first]]
     kinds += ["enumeration"] * bool(exact)
     kind = draw(st.sampled_from(kinds))

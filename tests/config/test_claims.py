@@ -42,6 +42,12 @@ ENUMERATION = {
     "tolerance": 1e-9,
     "measure": {"metric": "weight/curve", "steps": "first", "levels": [0.5]},
 }
+CONTRAST = {
+    "kind": "contrast",
+    "treatment": None,
+    "control": None,
+    "weights": {"group_std": 1.0, "none": -1.0},
+}
 NO_EFFECT = {"direction": None, "min_effect": None}
 
 
@@ -60,6 +66,8 @@ def test_each_kind_loads(files: Any) -> None:
         {"id": "h", **RATIO, "control": 2.0},
         {"id": "i", **MCNEMAR},
         {"id": "j", **ENUMERATION, **ends},
+        {"id": "k", **CONTRAST},
+        {"id": "l", **CONTRAST, **ends, "kind": "contrast_equivalence", "margin": 0.1},
     ]
     files.claims["claims"] = [first]
     for changes in others:
@@ -69,6 +77,7 @@ def test_each_kind_loads(files: Any) -> None:
     assert [one.kind for one in loaded.claims] == [
         *("difference", "equivalence", "equivalence", "trend", "interaction", "exact"),
         *("log_rank", "variance_ratio", "mcnemar", "enumeration"),
+        *("contrast", "contrast_equivalence"),
     ]
     assert [one.arms() for one in loaded.claims] == [
         ("group_std", "none"),
@@ -81,6 +90,8 @@ def test_each_kind_loads(files: Any) -> None:
         ("group_std",),
         ("group_std", "none"),
         ("weight",),
+        ("group_std", "none"),
+        ("group_std", "none"),
     ]
     assert loaded.claims[4].measure.steps == (0.0, 0.5)
     assert loaded.claims[6].metrics() == ("eval/accuracy", "train/response_tokens")
@@ -193,6 +204,12 @@ BAD_CLAIMS: list[tuple[dict[str, Any], str]] = [
     ({"source": None}, "claims.0.difference.source: missing"),
     ({"id": "Std Helps"}, "id: string should match pattern"),
     ({"kind": "trend", "arm": "none", "treatment": None, "control": None}, "a trend needs a"),
+    ({**CONTRAST, "weights": {"none": 0.5, "group_std": -0.4}}, "expected a sum of 0, got 0.1"),
+    ({**CONTRAST, "weights": {"none": 1.0}}, "weights: dictionary should have at least 2 items"),
+    (
+        {**CONTRAST, "weights": {"none": 0.0, "group_std": 0.0}},
+        "weights: expected none of 0; leave those arms out",
+    ),
     ({**INTERACTION, "high": [2.0]}, "low and high share a level: (2.0,), (2.0,)"),
     ({**INTERACTION, "measure": {**LEVELS, "levels": [2.0]}}, "an interaction needs a metric with"),
     (
