@@ -10,6 +10,7 @@ import pandas as pd
 from analysis.measures import event_times, measure_values
 from rl.config import (
     Contrast,
+    ContrastEquivalence,
     Difference,
     Enumeration,
     Equivalence,
@@ -43,6 +44,15 @@ def slope(evidence: Evidence, claim: Trend) -> "pd.Series[float]":
     return measure_values(evidence, claim.measure, claim.arm)
 
 
+def weighted(evidence: Evidence, claim: Contrast | ContrastEquivalence) -> "pd.Series[float]":
+    """The sum of weight * measure over arms, per seed; NaN where one is missing."""
+    parts = [
+        weight * measure_values(evidence, claim.measure, arm)
+        for arm, weight in claim.weights.items()
+    ]
+    return pd.concat(parts, axis=1).sum(axis=1, skipna=False)
+
+
 def interaction(evidence: Evidence, claim: Interaction) -> "pd.Series[float]":
     """(treatment - control) at the high levels less the same at the low levels, per seed."""
     at = {
@@ -54,13 +64,6 @@ def interaction(evidence: Evidence, claim: Interaction) -> "pd.Series[float]":
         )
     }
     return at["high"] - at["low"]
-
-
-def contrast(evidence: Evidence, claim: Contrast) -> "pd.Series[float]":
-    """(treatment - control) - (other_treatment - other_control) per seed."""
-    of = {arm: measure_values(evidence, claim.measure, arm) for arm in claim.arms()}
-    one = of[claim.treatment] - of[claim.control]
-    return one - (of[claim.other_treatment] - of[claim.other_control])
 
 
 def deviation(evidence: Evidence, claim: Exact) -> "pd.Series[float]":

@@ -14,7 +14,8 @@ exact, enumeration: every seed within the tolerance, or contradicted. They are n
 
 The effect and its interval, by kind:
 
-difference, contrast, trend, interaction, equivalence: the mean of d, Student's t.
+difference, trend, interaction, contrast, equivalence, contrast_equivalence: the mean of d,
+    Student's t.
 variance_ratio: the same of d = log(treatment / control), m = log min_effect.
 log_rank: Peto's log hazard ratio and its normal interval, m = log min_effect; the runs of the two
     arms are not paired (analysis.survival).
@@ -40,6 +41,7 @@ from analysis.stats import Sample
 from analysis.survival import LogRank as Counts, log_rank
 from rl.config import (
     Contrast,
+    ContrastEquivalence,
     Difference,
     Enumeration,
     Equivalence,
@@ -156,11 +158,11 @@ def _directed(claim: Directed, d: Sample, alpha: float) -> Finding:
     )
 
 
-def _equivalence_p(claim: Equivalence, d: Sample) -> float:
+def _equivalence_p(claim: Equivalence | ContrastEquivalence, d: Sample) -> float:
     return stats.equivalence_p(d, claim.margin)
 
 
-def _equivalent(claim: Equivalence, d: Sample, alpha: float) -> Finding:
+def _equivalent(claim: Equivalence | ContrastEquivalence, d: Sample, alpha: float) -> Finding:
     low, high = stats.interval(d, 1 - 2 * alpha)
     outer_low, outer_high = stats.interval(d, 1 - alpha)
     return Finding(
@@ -238,6 +240,8 @@ RULES: dict[str, Rule] = {
     "equivalence": Rule(effects.paired, _equivalence_p, _equivalent, _margin, "margin"),
     "trend": Rule(effects.slope, _directed_p, _directed),
     "interaction": Rule(effects.interaction, _directed_p, _directed),
+    "contrast": Rule(effects.weighted, _directed_p, _directed),
+    "contrast_equivalence": Rule(effects.weighted, _equivalence_p, _equivalent, _margin, "margin"),
     "exact": Rule(
         *(effects.deviation, None, _within, _tolerance, "tolerance"),
         effect_name="largest deviation, range",
@@ -262,5 +266,4 @@ RULES: dict[str, Rule] = {
         *(effects.paired, None, _within, _tolerance, "tolerance"),
         effect_name="largest deviation, range",
     ),
-    "contrast": Rule(effects.contrast, _directed_p, _directed),
 }

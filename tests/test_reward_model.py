@@ -65,7 +65,7 @@ RUN_PUBLISHED: dict[str, Any] = {
         "subset": None,
         "split": "train",
         "revision": "0" * 40,
-        "heldout_share": 0.3,
+        "folds": 3,
     },
     "task": None,
     "base": None,

@@ -14,6 +14,7 @@ from rl.config.gradient_covariance import GradientCovarianceConfig
 from rl.config.kinds import (
     Claim,
     Contrast,
+    ContrastEquivalence,
     Difference,
     Enumeration,
     Equivalence,
@@ -68,6 +69,7 @@ __all__ = [
     "Claims",
     "ClassifierConfig",
     "Contrast",
+    "ContrastEquivalence",
     "CriticConfig",
     "DecoderConfig",
     "DecoderRunConfig",

@@ -1,5 +1,6 @@
 """The kinds of claim: what each states, and what makes it one that could be decided."""
 
+import math
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -51,17 +52,18 @@ def _named(treatment: str, control: str | float) -> tuple[str, ...]:
 
 
 class Difference(Claim):
-    """Effect d = treatment - control, paired by seed. `greater`/`less`: d beyond `min_effect` in
-    that direction. `not_greater`/`not_less`: one-sided, d not beyond `min_effect` that way."""
+    """Effect d = treatment - control (an arm, or a number), paired by seed. `greater`/`less`: d
+    beyond `min_effect` in that direction. `not_greater`/`not_less`: one-sided, d not beyond
+    `min_effect` that way."""
 
     kind: Literal["difference"]
     treatment: str
-    control: str
+    control: str | float
     direction: Literal["greater", "less", "not_greater", "not_less"]
     min_effect: NonNegative
 
     def arms(self) -> tuple[str, ...]:
-        return (self.treatment, self.control)
+        return _named(self.treatment, self.control)
 
 
 class Equivalence(Claim):
@@ -119,31 +121,41 @@ class Interaction(Claim):
         return (self.treatment, self.control)
 
 
-class Contrast(Claim):
-    """Effect d = (treatment - control) - (other_treatment - other_control), per seed, beyond
-    `min_effect` in `direction`: one difference of arms against another, of which an arm may be in
-    both."""
+class OverArms(Claim):
+    """Effect d = sum over arms of weight * measure, per seed. Weights sum to 0, so that what is the
+    same in all arms does not count; by them d is a slope over what the arms vary, say, or a bend.
+    """
 
-    kind: Literal["contrast"]
-    treatment: str
-    control: str
-    other_treatment: str
-    other_control: str
-    direction: Direction
-    min_effect: NonNegative
+    weights: Annotated[dict[str, float], Field(min_length=2)]
 
     @model_validator(mode="after")
-    def _two_differences(self) -> Self:
-        one, other = (self.treatment, self.control), (self.other_treatment, self.other_control)
-        if self.treatment == self.control or self.other_treatment == self.other_control:
-            raise ValueError(f"expected two differences of two arms each, got {one} and {other}")
-        if one == other:
-            raise ValueError(f"both differences are {one}; name another to hold against it")
+    def _balanced(self) -> Self:
+        if 0 in self.weights.values():
+            raise ValueError("weights: expected none of 0; leave those arms out")
+        if not abs(math.fsum(self.weights.values())) < 1e-9:
+            raise ValueError(
+                f"weights: expected a sum of 0, got {math.fsum(self.weights.values()):g}; what is "
+                "the same in all arms would count"
+            )
         return self
 
     def arms(self) -> tuple[str, ...]:
-        named = (self.treatment, self.control, self.other_treatment, self.other_control)
-        return tuple(dict.fromkeys(named))
+        return tuple(self.weights)
+
+
+class Contrast(OverArms):
+    """d beyond `min_effect` in `direction`."""
+
+    kind: Literal["contrast"]
+    direction: Direction
+    min_effect: NonNegative
+
+
+class ContrastEquivalence(OverArms):
+    """d claimed to lie in (-margin, margin)."""
+
+    kind: Literal["contrast_equivalence"]
+    margin: Positive
 
 
 class Exact(Claim):
@@ -269,6 +281,8 @@ AnyClaim = Annotated[
     | Equivalence
     | Trend
     | Interaction
+    | Contrast
+    | ContrastEquivalence
     | Exact
     | LogRank
     | VarianceRatio

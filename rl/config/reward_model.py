@@ -1,6 +1,6 @@
 """Settings of program `reward_model`: a score learned from preferences."""
 
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -13,8 +13,12 @@ from rl.config.schema import Strict
 
 
 class PublishedPairsConfig(Strict):
-    """A public data set of preferences (rl.data.load_preferences), from RL_DATA_DIR or the hub; of
-    its prompts about `heldout_share` are held out, by their hashes."""
+    """A public data set of preferences (rl.data.load_preferences), from RL_DATA_DIR or the hub.
+
+    Its prompts are in `folds` parts by their hashes, and part seed modulo `folds` is held out: over
+    as many seeds in a row every pair is judged once, by a model that has not seen its dialogue.
+    `revision` is the hub's; a file in RL_DATA_DIR is taken as it is.
+    """
 
     name: Literal["published"]
     dataset: str
@@ -22,11 +26,13 @@ class PublishedPairsConfig(Strict):
     subset: str | None
     split: str
     revision: str
-    heldout_share: Annotated[float, Field(gt=0, lt=1)]
+    folds: Annotated[int, Field(ge=2, le=1000)]
 
 
 class RewardModelConfig(RewardFitConfig, ProgramConfig):
     """One run: `steps` updates, judged on held-out pairs every `eval_every` and after training."""
+
+    shown: ClassVar[str] = "loss"
 
     program: Literal["reward_model"]
     data: Annotated[SampledPairsConfig | PublishedPairsConfig, Field(discriminator="name")]

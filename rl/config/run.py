@@ -1,6 +1,6 @@
 """The settings of one run of a decoder. Scientific settings have no defaults; operational may."""
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
@@ -79,6 +79,8 @@ class BaseModelConfig(Strict):
 
 class ProgramConfig(Strict):
     """What every kind of run states: which program does it, and how many steps it reports."""
+
+    shown: ClassVar[str] = "reward"  # what it reports of a step, for people
 
     program: str
     steps: PositiveInt

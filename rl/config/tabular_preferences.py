@@ -1,6 +1,6 @@
 """Settings of learning from preferences where every response is listed: many roads, one truth."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -141,6 +141,8 @@ class TabularPreferencesConfig(ProgramConfig):
     A level is the KL coefficient beta (tau of ipo; of simpo, the scale of its reward), or the n of
     best_of_n. `kls`: nats a response at which sweeps are compared; the largest bounds the area.
     """
+
+    shown: ClassVar[str] = "loss"
 
     program: Literal["tabular_preferences"]
     world: TextWorldConfig

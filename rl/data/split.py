@@ -8,28 +8,30 @@ from rl.types import Preference
 
 
 def split_by_prompt(
-    preferences: Sequence[Preference], *, heldout_share: float
+    preferences: Sequence[Preference], *, folds: int, fold: int
 ) -> tuple[list[Preference], list[Preference]]:
     """(train, held out), each in the order given. No prompt is in both.
 
     What is hashed is the prompt's opening, up to the first assistant turn: HH-RLHF asks about
     several turns of one dialogue, and these prompts, each the start of the next, stay together.
+    Over all folds each pair is held out once.
 
     Args:
         preferences: the pairs.
-        heldout_share: the chance of an opening to be held out, in (0, 1). The share of pairs is
-            near it, not equal to it.
+        folds: how many parts, 2 or more. An opening is in each with the same chance, so that parts
+            are about as large as each other, not quite.
+        fold: the part that is held out, from 0.
 
     Raises:
-        ValueError: a share outside (0, 1).
+        ValueError: fewer than two folds, or no such fold.
     """
-    if not 0 < heldout_share < 1:
-        raise ValueError(f"heldout_share: expected a share in (0, 1), got {heldout_share}")
+    if folds < 2 or not 0 <= fold < folds:
+        raise ValueError(f"expected folds >= 2 and fold in [0, folds), got {folds} and {fold}")
     train: list[Preference] = []
     heldout: list[Preference] = []
     for preference in preferences:
         place = _place(preference.prompt.split(ASSISTANT)[0])
-        (heldout if place < heldout_share else train).append(preference)
+        (heldout if int(place * folds) == fold else train).append(preference)
     return train, heldout
 
 

@@ -27,6 +27,7 @@ class Progress:
         """`done` runs of `total` were complete before."""
         self._console = Console(file=sys.stdout)
         self._title = experiment.name
+        self._arms = experiment.arms
         self._done, self._total, self._before = done, total, done
         self._start = time.monotonic()
         self._last_plain = 0.0
@@ -71,10 +72,10 @@ class Progress:
             self._rows[name] = self._bars.add_task(name, total=steps, note="")
 
     def step(self, name: str, done: int, value: float) -> None:
-        """A run reports: steps done, and its last reward (a base model: its loss)."""
+        """A run reports: steps done, and its last reward, or what its program shows instead."""
         self._steps[name] = (done, self._steps[name][1], value)
         if self._bars is not None:
-            self._bars.update(self._rows[name], completed=done, note=_value(name, value))
+            self._bars.update(self._rows[name], completed=done, note=self._value(name, value))
             self._bars.update(self._all, note=self._eta())
         elif time.monotonic() - self._last_plain >= PLAIN_EVERY_S:
             self._last_plain = time.monotonic()
@@ -83,7 +84,7 @@ class Progress:
     def finish(self, name: str, *, ok: bool) -> None:
         """A run ended."""
         done, _, value = self._steps.pop(name)
-        last = "" if value is None else f", {_value(name, value)}"
+        last = "" if value is None else f", {self._value(name, value)}"
         if name == "base model":
             self._start = time.monotonic()  # the time left is of the runs
         else:
@@ -100,7 +101,7 @@ class Progress:
 
     def _plain(self) -> str:
         live = "; ".join(
-            f"{name} step {done}/{steps}{'' if value is None else f' {_value(name, value)}'}"
+            f"{name} step {done}/{steps}{'' if value is None else f' {self._value(name, value)}'}"
             for name, (done, steps, value) in self._steps.items()
         )
         return f"[{self._done}/{self._total} runs] {live}{self._eta('; ')}"
@@ -120,6 +121,6 @@ class Progress:
     def _say(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-
-def _value(name: str, value: float) -> str:
-    return f"{'loss' if name == 'base model' else 'reward'} {value:.3f}"
+    def _value(self, name: str, value: float) -> str:
+        arm = name.rpartition(" seed ")[0]  # none of a base model
+        return f"{self._arms[arm].shown if arm else 'loss'} {value:.3f}"

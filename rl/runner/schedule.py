@@ -13,6 +13,7 @@ from rl.config import (
     DecoderRunConfig,
     Experiment,
     ProgramConfig,
+    PublishedPairsConfig,
     RewardModelConfig,
     RunSpec,
     config_digest,
@@ -112,7 +113,13 @@ def _check_data(specs: list[RunSpec]) -> None:
     from rl.rewards.sandbox import find_way
     from rl.tasks import TASKS  # seconds of imports, which a call with nothing to do saves
 
-    for config in {spec.arm: spec.config for spec in specs}.values():
+    checked: set[str] = set()
+    for arm, config in {spec.arm: spec.config for spec in specs}.items():
+        if isinstance(config, RewardModelConfig) and config.data.name == "published":
+            if (asked := config.data.model_dump_json()) not in checked:
+                checked.add(asked)
+                _check_published(arm, config.data)
+            continue
         made = config.base_model()
         if made is None:
             continue
@@ -124,6 +131,22 @@ def _check_data(specs: list[RunSpec]) -> None:
         if isinstance(config, RewardModelConfig) and config.data.name == "sampled":
             heldout = config.data.heldout
             task.heldout_problems(heldout.problems_per_difficulty, heldout.seed)
+
+
+def _check_published(arm: str, data: PublishedPairsConfig) -> None:
+    """The data set can be had here; from the hub it comes now, and the runs find it fetched."""
+    from rl.data import load_preferences  # seconds of imports, as above
+
+    try:
+        load_preferences(
+            data.dataset,
+            schema=data.layout,
+            subset=data.subset,
+            split=data.split,
+            revision=data.revision,
+        )
+    except UserError as error:
+        raise UserError(f"arm {arm}: {error}; or choose other arms with ARMS") from None
 
 
 def _write_plan(root: Path, experiment: Experiment) -> None:

@@ -53,7 +53,7 @@ class Pairs:
 def published_pairs(
     config: RewardModelConfig, data: PublishedPairsConfig, *, reader: Encoder, seed: int
 ) -> Pairs:
-    """Of a public data set: the held-out prompts' pairs, and `pairs` others, drawn by the seed.
+    """Of a public data set: the pairs of the seed's fold, and `pairs` others, drawn by the seed.
 
     Raises:
         UserError: the data cannot be had, or are fewer than asked for.
@@ -65,7 +65,7 @@ def published_pairs(
         split=data.split,
         revision=data.revision,
     )
-    train, heldout = split_by_prompt(loaded.preferences, heldout_share=data.heldout_share)
+    train, heldout = split_by_prompt(loaded.preferences, folds=data.folds, fold=seed % data.folds)
     # A prefix of one order: fewer pairs are some of those that more would be.
     generator = torch.Generator().manual_seed(derive("preference-order", seed))
     train = [train[i] for i in torch.randperm(len(train), generator=generator).tolist()]

@@ -94,6 +94,13 @@ EACH = (
         "min_effect": 0.0,
         "measure": BY_LEVEL,
     },
+    {
+        "kind": "contrast",
+        "weights": {"t": 1.0, "c": -1.0},
+        "direction": "greater",
+        "min_effect": 0.0,
+    },
+    {"kind": "contrast_equivalence", "weights": {"t": 1.0, "c": -1.0}, "margin": 1.0},
     {"kind": "exact", "treatment": "t", "control": "c", "factor": 1.0, "tolerance": 1.0},
     {
         **GREATER,
@@ -112,7 +119,6 @@ EACH = (
         "measure": {"metric": "weight/curve", "steps": "last"},
         "tolerance": 1.0,
     },
-    {**GREATER, "kind": "contrast", "other_treatment": "c", "other_control": "t"},
 )
 
 

@@ -222,8 +222,8 @@ def claims(draw: st.DrawFn, name: str, programs: dict[str, str]) -> dict[str, An
     """A claim on arms of one program each."""
     first = draw(st.sampled_from(sorted(programs)))
     others = sorted(arm for arm in programs if programs[arm] == programs[first] and arm != first)
-    kinds = ["trend", "equivalence", "exact", "variance_ratio"]
-    kinds += ["difference", "interaction", "contrast", "log_rank", "mcnemar"] * bool(others)
+    kinds = ["trend", "equivalence", "exact", "variance_ratio", "difference"]
+    kinds += ["interaction", "contrast", "log_rank", "mcnemar"] * bool(others)
     exact = [name for name, m in METRICS.items() if m.exact and m.program == programs[first]]
     kinds += ["enumeration"] * bool(exact)
     kind = draw(st.sampled_from(kinds))
@@ -253,7 +253,7 @@ def claims(draw: st.DrawFn, name: str, programs: dict[str, str]) -> dict[str, An
         ends = (0, 0.499) if kind == "mcnemar" else (1, 10)
         claim["min_effect"] = draw(st.floats(*ends))
     if kind == "contrast":
-        claim |= {"other_treatment": other, "other_control": first}
+        claim["weights"] = {claim.pop("treatment"): 0.5, claim.pop("control"): -0.5}
     if kind in ("difference", "trend", "interaction", "contrast"):
         claim["direction"] = draw(st.sampled_from(["greater", "less"]))
         claim["min_effect"] = draw(st.floats(0, 10))

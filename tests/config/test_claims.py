@@ -35,13 +35,18 @@ LOG_RANK = {
 }
 RATIO = {"kind": "variance_ratio", "min_effect": 1.5}
 MCNEMAR = {"kind": "mcnemar", "reaches": 0.5, "min_effect": 0.1}
-CONTRAST = {"kind": "contrast", "other_treatment": "none", "other_control": "group_std"}
 ENUMERATION = {
     "kind": "enumeration",
     "treatment": "weight",
     "control": 0.25,
     "tolerance": 1e-9,
     "measure": {"metric": "weight/curve", "steps": "first", "levels": [0.5]},
+}
+CONTRAST = {
+    "kind": "contrast",
+    "treatment": None,
+    "control": None,
+    "weights": {"group_std": 1.0, "none": -1.0},
 }
 NO_EFFECT = {"direction": None, "min_effect": None}
 
@@ -62,6 +67,7 @@ def test_each_kind_loads(files: Any) -> None:
         {"id": "i", **MCNEMAR},
         {"id": "j", **ENUMERATION, **ends},
         {"id": "k", **CONTRAST},
+        {"id": "l", **CONTRAST, **ends, "kind": "contrast_equivalence", "margin": 0.1},
     ]
     files.claims["claims"] = [first]
     for changes in others:
@@ -70,7 +76,8 @@ def test_each_kind_loads(files: Any) -> None:
     loaded = files.load().claims
     assert [one.kind for one in loaded.claims] == [
         *("difference", "equivalence", "equivalence", "trend", "interaction", "exact"),
-        *("log_rank", "variance_ratio", "mcnemar", "enumeration", "contrast"),
+        *("log_rank", "variance_ratio", "mcnemar", "enumeration"),
+        *("contrast", "contrast_equivalence"),
     ]
     assert [one.arms() for one in loaded.claims] == [
         ("group_std", "none"),
@@ -83,6 +90,7 @@ def test_each_kind_loads(files: Any) -> None:
         ("group_std",),
         ("group_std", "none"),
         ("weight",),
+        ("group_std", "none"),
         ("group_std", "none"),
     ]
     assert loaded.claims[4].measure.steps == (0.0, 0.5)
@@ -196,10 +204,11 @@ BAD_CLAIMS: list[tuple[dict[str, Any], str]] = [
     ({"source": None}, "claims.0.difference.source: missing"),
     ({"id": "Std Helps"}, "id: string should match pattern"),
     ({"kind": "trend", "arm": "none", "treatment": None, "control": None}, "a trend needs a"),
-    ({**CONTRAST, "other_control": "none"}, "expected two differences of two arms each, got"),
+    ({**CONTRAST, "weights": {"none": 0.5, "group_std": -0.4}}, "expected a sum of 0, got 0.1"),
+    ({**CONTRAST, "weights": {"none": 1.0}}, "weights: dictionary should have at least 2 items"),
     (
-        {**CONTRAST, "other_treatment": "group_std", "other_control": "none"},
-        "both differences are ('group_std', 'none'); name another to hold against it",
+        {**CONTRAST, "weights": {"none": 0.0, "group_std": 0.0}},
+        "weights: expected none of 0; leave those arms out",
     ),
     ({**INTERACTION, "high": [2.0]}, "low and high share a level: (2.0,), (2.0,)"),
     ({**INTERACTION, "measure": {**LEVELS, "levels": [2.0]}}, "an interaction needs a metric with"),

@@ -200,22 +200,27 @@ def test_no_prompt_and_no_dialogue_is_on_both_sides():
     for i in range(1000):
         opening = f"\n\nHuman: question {i}\n\nAssistant:"
         pairs += [pair(opening), pair(opening, "c"), pair(f"{opening} x\n\nHuman: y\n\nAssistant:")]
-    train, heldout = split_by_prompt(pairs, heldout_share=0.2)
+    parts = [split_by_prompt(pairs, folds=5, fold=fold) for fold in range(5)]
+    train, heldout = parts[1]
     sides = [{p.prompt.split("\n\nAssistant:")[0] for p in side} for side in (train, heldout)]
     assert not sides[0] & sides[1]
     assert len(train) + len(heldout) == 3000
     # Four standard errors of 1,000 openings.
     assert abs(len(sides[1]) / 1000 - 0.2) < 4 * (0.2 * 0.8 / 1000) ** 0.5
+    # Each pair is held out once.
+    assert sorted(p.prompt + p.chosen for _, part in parts for p in part) == sorted(
+        p.prompt + p.chosen for p in pairs
+    )
     # Rows keep their order and sides when others come or go.
     some = pairs[::7]
     kept = {p.prompt for p in heldout}
-    assert split_by_prompt(some, heldout_share=0.2) == (
+    assert split_by_prompt(some, folds=5, fold=1) == (
         [p for p in some if p.prompt not in kept],
         [p for p in some if p.prompt in kept],
     )
-    for share in (0.0, 1.0):
-        with pytest.raises(ValueError, match="heldout_share"):
-            split_by_prompt(pairs, heldout_share=share)
+    for folds, fold in ((1, 0), (5, 5), (5, -1)):
+        with pytest.raises(ValueError, match="expected folds >= 2 and fold in"):
+            split_by_prompt(pairs, folds=folds, fold=fold)
 
 
 def test_length_rules_by_hand():
@@ -260,7 +265,7 @@ def test_length_rules_on_real_preferences(real):
 
 
 def test_real_dialogues_stay_on_one_side(real):
-    train, heldout = split_by_prompt(real.preferences, heldout_share=0.2)
+    train, heldout = split_by_prompt(real.preferences, folds=5, fold=0)
     assert not {p.prompt for p in train} & {p.prompt for p in heldout}
     openings = Counter(p.prompt.split("\n\nAssistant:")[0] for p in real.preferences)
     assert sum(count > 1 for count in openings.values()) > 100
