@@ -8,7 +8,8 @@ import pandas as pd
 from scipy import stats
 
 from rl.config import Band, LogRank, Measure
-from rl.evidence import Evidence
+from rl.evidence import COLUMNS, Evidence
+from rl.metrics import RUN
 
 
 def measure_values(evidence: Evidence, measure: Measure, arm: str) -> "pd.Series[float]":
@@ -103,7 +104,7 @@ def in_window(step: "pd.Series[int]", total: int, shares: tuple[float, float]) -
 
 def _kept(evidence: Evidence, measure: Measure, arm: str, metric: str) -> pd.DataFrame:
     """The rows of one arm and metric in the measure's band, steps and levels."""
-    table = evidence.metrics
+    table = _facts(evidence, arm, metric) if metric in RUN else evidence.metrics
     rows = table[(table["arm"] == arm) & (table["metric"] == metric)]
     if measure.where is not None:
         rows = _inside(rows, _band(evidence, measure.where, arm))
@@ -119,6 +120,17 @@ def _kept(evidence: Evidence, measure: Measure, arm: str, metric: str) -> pd.Dat
     if measure.levels is not None:
         rows = rows[rows["level"].isin(measure.levels)]
     return rows
+
+
+def _facts(evidence: Evidence, arm: str, metric: str) -> pd.DataFrame:
+    """A fact of whole runs, out of their manifests, as if logged once, at the end."""
+    key = metric.removeprefix("run/")
+    rows = [
+        (arm, m["seed"], steps_of(evidence, arm), metric, math.nan, m[key])
+        for m in evidence.manifests
+        if m["arm"] == arm and key in m
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _band(evidence: Evidence, band: Band, arm: str) -> pd.DataFrame:

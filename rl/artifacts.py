@@ -17,7 +17,7 @@ from typing import Any, Self
 from rl.digests import log_facts, short
 from rl.errors import UserError
 from rl.files import CHECKPOINT_SECONDS, Checkpoints, LineLog, lock, read_json, write_json
-from rl.metrics import METRICS
+from rl.metrics import METRICS, RUN
 
 Values = Mapping[str, float | Mapping[float, float]]
 LOGS = ("metrics.jsonl", "samples.jsonl")
@@ -104,11 +104,13 @@ class RunWriter:
         """Append one step's metrics; a value is a number, or a number a level.
 
         Raises:
-            UserError: a name that rl.metrics does not document.
+            UserError: a name that rl.metrics does not document, or a fact's.
         """
         for name, value in values.items():
             if name not in METRICS:
                 raise UserError(f"metric {name!r} is not documented in rl/metrics/; add it there")
+            if name in RUN:
+                raise UserError(f"{name!r} is a fact of the whole run; keep it by RunWriter.fact")
             if isinstance(value, Mapping) != (METRICS[name].level is not None):
                 raise UserError(f"metric {name!r}: levels in the log and in rl/metrics/ disagree")
         plain = {
@@ -123,6 +125,17 @@ class RunWriter:
         """Append one sample completion, with the arm and seed of its run."""
         run = {"arm": self._manifest["arm"], "seed": self._manifest["seed"]}
         self._samples.append({**run, **record})
+
+    def fact(self, name: str, value: float) -> None:
+        """Keep a fact of the whole run in its manifest.
+
+        Raises:
+            UserError: a name that rl.metrics.run does not document.
+        """
+        if name not in RUN:
+            raise UserError(f"fact {name!r} is not documented in rl/metrics/run.py; add it there")
+        self._manifest = {**self._manifest, name.removeprefix("run/"): value}
+        write_json(self._directory / "manifest.json", self._manifest)
 
     def finish(self, facts: dict[str, Any]) -> None:
         """Mark the run complete, with what is known only at its end."""

@@ -30,6 +30,18 @@ def test_an_undocumented_metric_is_refused(tmp_path: Path, values: Any, told: st
         assert (tmp_path / "run/metrics.jsonl").read_text() == ""
 
 
+def test_a_fact_of_a_whole_run_stands_in_its_manifest_and_not_in_its_log(tmp_path: Path) -> None:
+    with RunWriter(tmp_path / "run", manifest("none", 0)) as writer:
+        writer.fact("run/state_bytes", 48)
+        with pytest.raises(UserError, match="'run/bytes' is not documented"):
+            writer.fact("run/bytes", 48)
+        with pytest.raises(UserError, match="'run/seconds' is a fact"):
+            writer.log(0, {"run/seconds": 1.0})
+        writer.finish({})
+    assert read_json(tmp_path / "run/manifest.json")["state_bytes"] == 48
+    assert (tmp_path / "run/metrics.jsonl").read_text() == ""
+
+
 def test_a_complete_run_is_never_overwritten(tmp_path: Path) -> None:
     directory = write_run(tmp_path, "none", 0)
     before = {path.name: path.read_bytes() for path in directory.iterdir()}

@@ -15,6 +15,7 @@ from rl.artifacts import RunWriter
 from rl.config import RunConfig
 from rl.models import Decoder
 from rl.trainers.evaluation import evaluate, mean_by_difficulty
+from rl.trainers.memory import state_bytes
 from rl.trainers.parts import make_engine, make_task, make_tokenizer, micro_batch_tokens
 from rl.trainers.reference import Frozen, Reference
 from rl.trainers.rollouts import collate, make_sampler, training_rollouts
@@ -50,6 +51,8 @@ def train_policy(
         config.engine,
         total_updates=config.steps * config.loss.epochs * config.loss.minibatches,
     )
+    frozen = [] if reference is None else reference.copies
+    log.fact("run/state_bytes", state_bytes(engine.model, frozen))
     micro_tokens = micro_batch_tokens(config.engine, model)
     sampler = make_sampler(model, tokenizer)
     heldout = task.heldout_problems(config.eval.problems_per_difficulty, config.eval.seed)

@@ -18,6 +18,7 @@ from rl.models import ActorCritic, Decoder, ScalarDecoder
 from rl.token_rewards import token_rewards
 from rl.trainers.critic import final_scores, make_critic, monte_carlo, pretrain_critic
 from rl.trainers.evaluation import evaluate
+from rl.trainers.memory import state_bytes
 from rl.trainers.parts import engine_for, make_task, make_tokenizer, micro_batch_tokens
 from rl.trainers.policy import batch_metrics, flat
 from rl.trainers.ppo_update import Drawn, Metrics, Seen, see_all, update_ppo, whitened
@@ -70,6 +71,7 @@ def train_ppo(
         config.engine,
         config.steps * config.loss.epochs * config.loss.minibatches,
     )
+    log.fact("run/state_bytes", state_bytes(engine.model, [reference.copy]))
     sampler = make_sampler(model, tokenizer)
     heldout = task.heldout_problems(config.eval.problems_per_difficulty, config.eval.seed)
     if log.checkpoint is not None:

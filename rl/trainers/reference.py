@@ -85,6 +85,11 @@ class Reference:
             metrics=metrics,
         )
 
+    @property
+    def copies(self) -> list[Decoder]:
+        """The models that it keeps."""
+        return [frozen.copy for frozen in (self._base, self._own) if frozen is not None]
+
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps, the base model apart."""
         own = {} if self._own is None else self._own.weights()

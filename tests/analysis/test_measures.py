@@ -272,3 +272,15 @@ def test_seeds_of_an_arm_of_its_own() -> None:
     assert math.isnan(got[2][0])
     running = [{**m, "status": "running"} for m in PLAIN.manifests]
     assert math.isnan(times(Evidence(PLAIN.plan, running, PLAIN.metrics, []))[0][0])
+
+
+def test_a_fact_of_a_run_is_read_from_its_manifest() -> None:
+    found = evidence([(3, 0, "eval/accuracy", math.nan, 1.0)])
+    for run, seconds in zip(found.manifests, (7.0, 9.5), strict=True):
+        run["seconds"] = seconds
+    assert values(found, metric="run/seconds", steps="last") == [7.0, 9.5]
+    assert values(found, metric="run/seconds", steps="first") == [7.0, 9.5]
+    del found.manifests[1]["seconds"]
+    assert values(found, metric="run/seconds", steps="last") == pytest.approx(
+        [7.0, math.nan], nan_ok=True
+    )
