@@ -27,10 +27,16 @@ from rl.config.kinds import (
 )
 from rl.config.kl import KLConfig
 from rl.config.kl_estimators import KLEstimatorsConfig
-from rl.config.learned import LearnedRewardConfig, RewardFitConfig, SampledPairsConfig
+from rl.config.learned import (
+    LearnedRewardConfig,
+    PairsConfig,
+    RewardFitConfig,
+    SampledPairsConfig,
+)
 from rl.config.lecture_sorting import LectureSortingConfig
 from rl.config.measure import Band, Measure
 from rl.config.ppo import CriticConfig, MissingEOSConfig, PPOConfig
+from rl.config.preferences import PreferencesConfig, TrainingPairsConfig
 from rl.config.programs import PROGRAMS, program_config
 from rl.config.proximal import ProximalConfig, TrustRegionConfig
 from rl.config.reward import REWARDS_OF, ClassifierConfig, RewardConfig
@@ -94,6 +100,8 @@ __all__ = [
     "MissingEOSConfig",
     "OptimConfig",
     "PPOConfig",
+    "PairsConfig",
+    "PreferencesConfig",
     "ProgramConfig",
     "ProximalConfig",
     "PublishedPairsConfig",
@@ -112,6 +120,7 @@ __all__ = [
     "TabularPreferencesConfig",
     "TaskConfig",
     "TextConfig",
+    "TrainingPairsConfig",
     "TreeConfig",
     "Trend",
     "TrustRegionConfig",
