@@ -59,6 +59,7 @@ from rl.config.surrogate_gradients import (
 )
 from rl.config.tabular import ChainConfig, TabularConfig, TreeConfig
 from rl.config.tabular_preferences import TabularPreferencesConfig
+from rl.config.tuning import GridPoint, TuningConfig, load_tuning
 from rl.config.unseen_action import UnseenActionConfig
 from rl.config.update import AdvantageConfig, LossConfig
 
@@ -88,6 +89,7 @@ __all__ = [
     "Experiment",
     "GradientCovarianceConfig",
     "GradientWeightConfig",
+    "GridPoint",
     "Interaction",
     "KLConfig",
     "KLEstimatorsConfig",
@@ -124,11 +126,13 @@ __all__ = [
     "TreeConfig",
     "Trend",
     "TrustRegionConfig",
+    "TuningConfig",
     "UnseenActionConfig",
     "VarianceRatio",
     "config_digest",
     "find_experiment",
     "load_experiment",
+    "load_tuning",
     "parse_overrides",
     "parse_value",
     "program_config",
