@@ -25,6 +25,9 @@ endif
 NUMBERS := $(foreach path,$(wildcard experiments/[0-9][0-9]-*),\
 	$(firstword $(subst -, ,$(notdir $(path)))))
 
+TUNED := $(foreach path,$(wildcard experiments/[0-9][0-9]-*/tuning.yaml),\
+	$(firstword $(subst -, ,$(notdir $(patsubst %/,%,$(dir $(path)))))))
+
 # Values reach the recipes through the environment, unexpanded, so that spaces and quotes survive.
 export RL_PROFILE := $(value PROFILE)
 export RL_SEEDS := $(value SEEDS)
@@ -45,6 +48,7 @@ export PYTHONNOUSERSITE := 1
 .SUFFIXES:
 .PHONY: help setup figures claims report bench bench-precision bench-engine lint format test test-slow clean
 .PHONY: $(addprefix exp-,$(NUMBERS)) $(addprefix promote-,$(NUMBERS)) $(addprefix verify-,$(NUMBERS))
+.PHONY: $(addprefix tune-,$(TUNED))
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / \
@@ -78,11 +82,17 @@ $(addprefix verify-,$(NUMBERS)): verify-%: $(STAMP)
 	[ $$again -eq 0 ] || status=$$again; \
 	exit $$status
 
+$(addprefix tune-,$(TUNED)): tune-%: $(STAMP)
+	@$(PY) -m rl.cli tune $* --profile="$$RL_PROFILE" --jobs="$$RL_JOBS"
+
 exp-%: ## Train every arm and seed, print each claim's verdict (PROFILE SEEDS ARMS JOBS SET FRESH)
 	$(error $@: no experiment $*; known: $(or $(NUMBERS:%=exp-%),none))
 
 promote-%: ## Turn a complete run into committed artifacts (FORCE=1 replaces what is there)
 	$(error $@: no experiment $*; known: $(or $(NUMBERS:%=promote-%),none))
+
+tune-%: ## Run again what an experiment's settings were chosen by, on pilot seeds (PROFILE JOBS)
+	$(error $@: no grids of experiment $*; known: $(or $(TUNED:%=tune-%),none))
 
 verify-%: ## Check the committed evidence, run one of its runs again and compare (ARM SEED)
 	$(error $@: no experiment $*; known: $(or $(NUMBERS:%=verify-%),none))

@@ -1,4 +1,5 @@
-"""`rl run` and `rl verify`: the commands behind `make exp-NN` and `make verify-NN`."""
+"""`rl run`, `rl verify` and `rl tune`: what stands behind `make exp-NN`, `make verify-NN` and
+`make tune-NN`."""
 
 import argparse
 import math
@@ -15,7 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command; the exit status is 0 if all went well, 2 for bad input, and 1 if a run failed
     or is not what the evidence says."""
     options = _parser().parse_args(arguments)
-    commands = {"run": _run, "verify": _verify}
+    commands = {"run": _run, "verify": _verify, "tune": _tune}
     try:
         return exit_status(lambda: commands[options.command](options))
     except KeyboardInterrupt:
@@ -43,7 +44,11 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("number", help="the experiment, such as 03")
     verify.add_argument("--arm", default="", help="the first of the evidence if empty")
     verify.add_argument("--seed", default="", help="the first of the evidence if empty")
-    for command in (run, verify):
+    tuning = commands.add_parser("tune", help="run an experiment's grids again, on pilot seeds")
+    tuning.add_argument("number", help="the experiment, such as 10")
+    tuning.add_argument("--profile", default="laptop")
+    tuning.add_argument("--jobs", default="", help="processes; one a core if empty")
+    for command in (run, verify, tuning):
         command.add_argument("--runs", type=Path, default=Path("runs"))
     return parser
 
@@ -58,7 +63,7 @@ def _run(options: argparse.Namespace) -> int:
         runs=options.runs,
         arms=_words(options.arms) or None,
         seeds=[_integer("SEEDS", word) for word in _words(options.seeds)] or None,
-        jobs=_integer("JOBS", options.jobs) if options.jobs else os.cpu_count() or 1,
+        jobs=_jobs(options),
         fresh=options.fresh,
         checkpoint_seconds=_seconds(options.checkpoint_seconds),
     )
@@ -79,6 +84,18 @@ def _verify(options: argparse.Namespace) -> int:
         experiment, committed, runs=options.runs, arm=options.arm, seed=options.seed
     )
     return 0 if agrees else 1
+
+
+def _tune(options: argparse.Namespace) -> int:
+    from rl.runner.tuning import tune
+
+    number = _integer("experiment", options.number)
+    done = tune(number, profile=options.profile, runs=options.runs, jobs=_jobs(options))
+    return 0 if done else 1
+
+
+def _jobs(options: argparse.Namespace) -> int:
+    return _integer("JOBS", options.jobs) if options.jobs else os.cpu_count() or 1
 
 
 def _words(text: str) -> list[str]:

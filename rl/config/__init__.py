@@ -27,10 +27,16 @@ from rl.config.kinds import (
 )
 from rl.config.kl import KLConfig
 from rl.config.kl_estimators import KLEstimatorsConfig
-from rl.config.learned import LearnedRewardConfig, RewardFitConfig, SampledPairsConfig
+from rl.config.learned import (
+    LearnedRewardConfig,
+    PairsConfig,
+    RewardFitConfig,
+    SampledPairsConfig,
+)
 from rl.config.lecture_sorting import LectureSortingConfig
 from rl.config.measure import Band, Measure
 from rl.config.ppo import CriticConfig, MissingEOSConfig, PPOConfig
+from rl.config.preferences import PreferencesConfig, TrainingPairsConfig
 from rl.config.programs import PROGRAMS, program_config
 from rl.config.proximal import ProximalConfig, TrustRegionConfig
 from rl.config.reward import REWARDS_OF, ClassifierConfig, RewardConfig
@@ -53,6 +59,7 @@ from rl.config.surrogate_gradients import (
 )
 from rl.config.tabular import ChainConfig, TabularConfig, TreeConfig
 from rl.config.tabular_preferences import TabularPreferencesConfig
+from rl.config.tuning import GridPoint, TuningConfig, load_tuning
 from rl.config.unseen_action import UnseenActionConfig
 from rl.config.update import AdvantageConfig, LossConfig
 
@@ -82,6 +89,7 @@ __all__ = [
     "Experiment",
     "GradientCovarianceConfig",
     "GradientWeightConfig",
+    "GridPoint",
     "Interaction",
     "KLConfig",
     "KLEstimatorsConfig",
@@ -94,6 +102,8 @@ __all__ = [
     "MissingEOSConfig",
     "OptimConfig",
     "PPOConfig",
+    "PairsConfig",
+    "PreferencesConfig",
     "ProgramConfig",
     "ProximalConfig",
     "PublishedPairsConfig",
@@ -112,14 +122,17 @@ __all__ = [
     "TabularPreferencesConfig",
     "TaskConfig",
     "TextConfig",
+    "TrainingPairsConfig",
     "TreeConfig",
     "Trend",
     "TrustRegionConfig",
+    "TuningConfig",
     "UnseenActionConfig",
     "VarianceRatio",
     "config_digest",
     "find_experiment",
     "load_experiment",
+    "load_tuning",
     "parse_overrides",
     "parse_value",
     "program_config",

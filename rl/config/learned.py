@@ -47,30 +47,20 @@ class EnsembleConfig(Strict):
     combine: Literal["mean", "lowest"]
 
 
-class RewardFitConfig(Strict):
-    """Updates of each member on `batch_pairs` of the `pairs` training pairs.
+class PairsConfig(Strict):
+    """How many pairs, and how they are read: `batch_pairs` of the `pairs` training pairs an update.
 
-    `loss`: `bradley_terry`, -log sigma(r(y_w) - r(y_l)) of a pair, or `direct_assessment`, a
-    classifier for which the preferred response of a pair is good and the other is not.
-
-    With `scratch` null the model starts from the base model and reads its tokens; else from random
-    weights of that size, and reads text, a token a byte: another tokenizer than the policy's. A
-    sequence has `context` tokens at most, and a prompt is cut at its start to no fewer than
-    `prompt_at_least`. Predicted preferences are compared with what came in `bins` bins.
+    A sequence has `context` tokens at most, and a prompt is cut at its start to no fewer than
+    `prompt_at_least`.
     """
 
-    scratch: DecoderConfig | None
     pairs: PositiveInt
     batch_pairs: PositiveInt
     context: Annotated[int, Field(ge=2, le=512)]
     prompt_at_least: PositiveInt
-    loss: Literal["bradley_terry", "direct_assessment"]
-    ensemble: EnsembleConfig
-    optim: OptimConfig
-    bins: Annotated[int, Field(ge=1, le=100)]
 
     @model_validator(mode="after")
-    def _can_be_fitted(self) -> Self:
+    def _can_be_drawn(self) -> Self:
         if self.batch_pairs > self.pairs:
             raise ValueError(
                 f"batch_pairs: expected no more than the {self.pairs} training pairs (`pairs`), "
@@ -82,6 +72,24 @@ class RewardFitConfig(Strict):
                 f"leaves room for a response, got {self.prompt_at_least}"
             )
         return self
+
+
+class RewardFitConfig(PairsConfig):
+    """Updates of each member on batches of the training pairs.
+
+    `loss`: `bradley_terry`, -log sigma(r(y_w) - r(y_l)) of a pair, or `direct_assessment`, a
+    classifier for which the preferred response of a pair is good and the other is not.
+
+    With `scratch` null the model starts from the base model and reads its tokens; else from random
+    weights of that size, and reads text, a token a byte: another tokenizer than the policy's.
+    Predicted preferences are compared with what came in `bins` bins.
+    """
+
+    scratch: DecoderConfig | None
+    loss: Literal["bradley_terry", "direct_assessment"]
+    ensemble: EnsembleConfig
+    optim: OptimConfig
+    bins: Annotated[int, Field(ge=1, le=100)]
 
 
 class LearnedRewardConfig(RewardFitConfig):

@@ -8,6 +8,7 @@ from rl.config.gradient_covariance import GradientCovarianceConfig
 from rl.config.kl_estimators import KLEstimatorsConfig
 from rl.config.lecture_sorting import LectureSortingConfig
 from rl.config.ppo import PPOConfig
+from rl.config.preferences import PreferencesConfig
 from rl.config.proximal import ProximalConfig
 from rl.config.reward_model import RewardModelConfig
 from rl.config.run import ProgramConfig, RunConfig
@@ -21,6 +22,7 @@ from rl.errors import UserError
 PROGRAMS: dict[str, type[ProgramConfig]] = {
     "policy": RunConfig,
     "ppo": PPOConfig,
+    "preferences": PreferencesConfig,
     "gradient_weight": RunConfig,
     "lecture_sorting": LectureSortingConfig,
     "gradient_covariance": GradientCovarianceConfig,

@@ -10,6 +10,7 @@ from rl.metrics.closeness import CLOSENESS
 from rl.metrics.episodes import EPISODES
 from rl.metrics.lecture import LECTURE
 from rl.metrics.metric import Metric
+from rl.metrics.pairs import PAIRS
 from rl.metrics.policy import POLICY
 from rl.metrics.ppo import PPO
 from rl.metrics.preferences import PREFERENCES
@@ -32,4 +33,5 @@ METRICS: dict[str, Metric] = {
     **EPISODES,
     **REWARD_MODEL,
     **RUN,
+    **PAIRS,
 }

@@ -6,16 +6,22 @@ from rl.metrics.metric import Metric
 
 def _decoder(meaning: str, level: str | None = None) -> Metric:
     """Logged whatever the algorithm."""
+    return Metric("policy", meaning, level, also=("ppo", "preferences"))
+
+
+def _gradient(meaning: str, level: str | None = None) -> Metric:
+    """Logged under every policy gradient."""
     return Metric("policy", meaning, level, also=("ppo",))
 
 
 POLICY: dict[str, Metric] = {
-    # Training batch, before the step's update unless said otherwise.
+    # Training batch, before the step's update unless said otherwise. Of preferences what is said
+    # of responses and their rewards is of online_dpo alone.
     "train/reward": _decoder(
         "mean reward of the batch, reward.scale applied, without the KL penalty"
     ),
     "train/reward_by_difficulty": _decoder("mean reward of the batch", "difficulty"),
-    "train/kl": _decoder(
+    "train/kl": _gradient(
         "mean estimate of KL(pi || reference), nats a response: k1 against the base model where no "
         "kl says otherwise; of policy with reward.kl or kl only",
     ),
@@ -49,31 +55,31 @@ POLICY: dict[str, Metric] = {
     "train/entropy": _decoder("mean -log pi of the sampled tokens, nats a token"),
     "train/loss": _decoder(
         "mean over the step's updates of what they step down: of policy the loss with its penalty, "
-        "of ppo all three parts"
+        "of ppo all three parts; of preferences the mean over pairs, of sft over tokens"
     ),
     "train/grad_norm": _decoder(
         "global gradient norm before clipping, mean over the step's updates"
     ),
     "train/update_norm": _decoder("norm of the step's whole parameter change"),
     "train/lr": _decoder("learning rate of the step's last update"),
-    "train/clip_fraction": _decoder("share of tokens whose ratio PPO's clip cuts off, or would"),
+    "train/clip_fraction": _gradient("share of tokens whose ratio PPO's clip cuts off, or would"),
     # Where a step is several updates. The shares are of all the batch's response tokens, mean over
     # its updates; quantiles and maximum are of the last update, of tokens where A is not 0.
     **{
-        f"train/ratio_{side}_{sign}": _decoder(
+        f"train/ratio_{side}_{sign}": _gradient(
             f"share of tokens with a ratio {side} the clip's bounds and a {sign} advantage",
         )
         for side in ("above", "below")
         for sign in ("positive", "negative")
     },
-    "train/ratio_quantiles": _decoder(
+    "train/ratio_quantiles": _gradient(
         "quantiles of the ratios at the step's last update", "quantile"
     ),
-    "train/ratio_max": _decoder("largest ratio at the step's last update"),
-    "train/logp_gap_mean": _decoder(
+    "train/ratio_max": _gradient("largest ratio at the step's last update"),
+    "train/logp_gap_mean": _gradient(
         "mean |sampler - trainer log-prob| where A is not 0, nats a token"
     ),
-    "train/logp_gap_max": _decoder("largest |sampler - trainer log-prob| where A is not 0, nats"),
+    "train/logp_gap_max": _gradient("largest |sampler - trainer log-prob| where A is not 0, nats"),
     # Held-out evaluation, before the step's update; the last is after training.
     "eval/accuracy": _decoder(
         "share of right responses on held-out prompts: all that was meant; at step 0 it is p0",
@@ -91,7 +97,8 @@ POLICY: dict[str, Metric] = {
     ),
     "eval/base_kl": _decoder(
         "mean log pi / pi_base of whole responses to held-out prompts, an unbiased estimate of "
-        "KL(pi || base model), nats; with eval.base_kl only"
+        "KL(pi || base model), nats; of best_of_n log N - (N - 1) / N, the most that it can be; "
+        "with eval.base_kl only"
     ),
     "eval/response_tokens": _decoder("mean response length in tokens, EOS included"),
     "eval/response_tokens_correct": _decoder(

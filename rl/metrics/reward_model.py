@@ -7,7 +7,12 @@ _OWN = "reward_model"
 
 def _pairs(meaning: str, level: str | None = None) -> Metric:
     """Of the model after training also where it is the reward of a policy: there at step 0."""
-    return Metric(_OWN, meaning, level, also=("policy", "ppo"))
+    return Metric(_OWN, meaning, level, also=("policy", "ppo", "preferences"))
+
+
+def _data(meaning: str) -> Metric:
+    """Of pairs, whoever learns from them."""
+    return Metric(_OWN, meaning, also=("preferences",))
 
 
 REWARD_MODEL: dict[str, Metric] = {
@@ -57,16 +62,16 @@ REWARD_MODEL: dict[str, Metric] = {
         _OWN, "mean score, after centring, of both responses of held-out pairs"
     ),
     # Of the data, at step 0.
-    "reward_model/train_pairs": Metric(_OWN, "training pairs"),
-    "reward_model/heldout_pairs": Metric(_OWN, "held-out pairs"),
-    "reward_model/too_long": Metric(
-        _OWN, "pairs left out, training and held-out, as a response does not fit the context"
+    "reward_model/train_pairs": _data("training pairs"),
+    "reward_model/heldout_pairs": _data("held-out pairs"),
+    "reward_model/too_long": _data(
+        "pairs left out, training and held-out, as a response does not fit the context"
     ),
-    "reward_model/same_responses": Metric(
-        _OWN, "sampled pairs drawn anew, as both responses were one text; training and held-out"
+    "reward_model/same_responses": _data(
+        "sampled pairs drawn anew, as both responses were one text; training and held-out"
     ),
-    "reward_model/unfinished": Metric(
-        _OWN, "sampled pairs drawn anew, as a response was cut off or held a special token"
+    "reward_model/unfinished": _data(
+        "sampled pairs drawn anew, as a response was cut off or held a special token"
     ),
     # Every step.
     "reward_model/loss": Metric(

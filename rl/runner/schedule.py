@@ -2,6 +2,7 @@
 
 import os
 from collections import deque
+from collections.abc import Iterator
 from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import wait
@@ -12,10 +13,12 @@ from rl.artifacts import run_directory, run_fault, run_status
 from rl.config import (
     DecoderRunConfig,
     Experiment,
+    PreferencesConfig,
     ProgramConfig,
     PublishedPairsConfig,
     RewardModelConfig,
     RunSpec,
+    SampledPairsConfig,
     config_digest,
 )
 from rl.errors import UserError
@@ -128,9 +131,18 @@ def _check_data(specs: list[RunSpec]) -> None:
             task.heldout_problems(config.eval.problems_per_difficulty, config.eval.seed)
             if config.reward.programs == "python":
                 find_way()
-        if isinstance(config, RewardModelConfig) and config.data.name == "sampled":
-            heldout = config.data.heldout
-            task.heldout_problems(heldout.problems_per_difficulty, heldout.seed)
+        for data in _sampled_pairs(config):
+            task.heldout_problems(data.heldout.problems_per_difficulty, data.heldout.seed)
+
+
+def _sampled_pairs(config: ProgramConfig) -> Iterator[SampledPairsConfig]:
+    """The pairs of responses that a run has its base model write."""
+    if isinstance(config, RewardModelConfig) and config.data.name == "sampled":
+        yield config.data
+    if isinstance(config, DecoderRunConfig) and config.reward.learned is not None:
+        yield config.reward.learned.data
+    if isinstance(config, PreferencesConfig) and config.preferences is not None:
+        yield config.preferences.data
 
 
 def _check_published(arm: str, data: PublishedPairsConfig) -> None:

@@ -152,6 +152,7 @@ def _programs() -> Mapping[str, Callable[..., int]]:
     from rl.trainers.lecture_sorting import train_lecture_sorting
     from rl.trainers.policy import train_policy
     from rl.trainers.ppo import train_ppo
+    from rl.trainers.preferences import train_preferences
     from rl.trainers.proximal import train_proximal
     from rl.trainers.reward_model import train_reward_model
     from rl.trainers.tabular import train_tabular
@@ -160,6 +161,7 @@ def _programs() -> Mapping[str, Callable[..., int]]:
     return {
         "policy": train_policy,
         "ppo": train_ppo,
+        "preferences": train_preferences,
         "gradient_weight": measure_gradient_weight,
         "lecture_sorting": train_lecture_sorting,
         "gradient_covariance": measure_gradient_covariance,

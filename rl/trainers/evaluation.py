@@ -37,6 +37,7 @@ def evaluate(
     step: int,
     *,
     from_base: Callable[[Sequence[Rollout]], Tensor] | None = None,
+    best_of: int = 1,
 ) -> int:
     """Sample, score and log; returns the number of tokens sampled.
 
@@ -44,13 +45,14 @@ def evaluate(
     their weights alone. Accuracy is the mean over difficulties of the mean over problems, and so
     are the reward that is trained for (proxy) and the share of hacked responses: wrong, with as
     much of it as there can be. `from_base` gives log pi / pi_base of whole responses, where
-    `eval.base_kl` asks for it.
+    `eval.base_kl` asks for it. Of every `best_of` responses the one with the highest reward is
+    looked at alone.
     """
-    rollouts = roll_out(
+    sampled = roll_out(
         [
             (problem, k, derive("eval", seed, step, problem.id, k))
             for problem in problems
-            for k in range(config.eval.samples)
+            for k in range(config.eval.samples * best_of)
         ],
         tokenizer=tokenizer,
         sampler=sampler,
@@ -58,9 +60,9 @@ def evaluate(
         max_new_tokens=config.rollout.max_new_tokens,
         ignore_eos=config.rollout.ignore_eos,
     )
+    rollouts, proxy_B = best_of_each(sampled, scorer.scores(sampled), best_of)
     completions = [rollout.completion for rollout in rollouts]
     right_B = [scorer.right(rollout) for rollout in rollouts]
-    proxy_B = scorer.scores(rollouts)
     hacked_B = [
         float(proxy >= scorer.best and not right)
         for proxy, right in zip(proxy_B, right_B, strict=True)
@@ -101,7 +103,16 @@ def evaluate(
         log.log(step, program_ends(end_B, [rollout.text for rollout in rollouts]))
     if step in (0, config.steps):
         _log_samples(log, rollouts, proxy_B, hacked_B, end_B, step)
-    return sum(len(c.token_ids) for c in completions)
+    return sum(len(rollout.completion.token_ids) for rollout in sampled)
+
+
+def best_of_each(
+    rollouts: Sequence[Rollout], scores: Sequence[float], n: int
+) -> tuple[list[Rollout], list[float]]:
+    """Of every `n` in a row the one with the highest score, of equals the first; and its score."""
+    firsts = range(0, len(rollouts), n)
+    best = [max(range(first, first + n), key=scores.__getitem__) for first in firsts]
+    return [rollouts[i] for i in best], [scores[i] for i in best]
 
 
 def lengths_by_outcome(

@@ -1,4 +1,5 @@
-"""The pairs that a reward model learns from and is judged by, as its configuration asks."""
+"""The pairs that a reward model or a policy learns from and is judged by, as its configuration
+asks."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +9,7 @@ from itertools import count
 import torch
 from torch import Tensor
 
-from rl.config import PublishedPairsConfig, RewardModelConfig, SampledPairsConfig
+from rl.config import PairsConfig, PublishedPairsConfig, SampledPairsConfig
 from rl.data import (
     EncodedPair,
     Encoder,
@@ -51,7 +52,7 @@ class Pairs:
 
 
 def published_pairs(
-    config: RewardModelConfig, data: PublishedPairsConfig, *, reader: Encoder, seed: int
+    config: PairsConfig, data: PublishedPairsConfig, *, reader: Encoder, seed: int
 ) -> Pairs:
     """Of a public data set: the pairs of the seed's fold, and `pairs` others, drawn by the seed.
 
@@ -73,7 +74,7 @@ def published_pairs(
 
 
 def sampled_pairs(
-    config: RewardModelConfig,
+    config: PairsConfig,
     data: SampledPairsConfig,
     *,
     task: World,
@@ -174,7 +175,7 @@ class _Writer:
 
 
 def _encoded(
-    config: RewardModelConfig,
+    config: PairsConfig,
     train: Sequence[Preference],
     heldout: Sequence[Preference],
     *,

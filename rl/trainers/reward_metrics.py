@@ -51,10 +51,9 @@ def pair_metrics(judged: Judged, *, bins: int) -> Values:
         "reward_model/disagreement": judged.disagreement,
     }
     if judged.gap_B is not None and judged.chance_B is not None:
-        apart_B = judged.gap_B != 0
-        if bool(apart_B.any()):
-            agrees_B = margin_B[apart_B] * judged.gap_B[apart_B].sign()
-            values["reward_model/gold_accuracy"] = float(accuracies(agrees_B).mean())
+        right = gold_accuracy(margin_B, judged.gap_B)
+        if right is not None:
+            values["reward_model/gold_accuracy"] = right
         side_B = margin_B.sign()
         right_B = torch.where(side_B < 0, 1 - judged.chance_B, judged.chance_B)
         right_B = torch.where(side_B == 0, 0.5, right_B)
@@ -62,6 +61,15 @@ def pair_metrics(judged: Judged, *, bins: int) -> Values:
             torch.sigmoid(margin_B.abs()), right_B, bins=bins, lowest=0.5
         ).error
     return values
+
+
+def gold_accuracy(margin_B: Tensor, gap_B: Tensor) -> float | None:
+    """How often a margin has the sign of the gap in gold; of gaps that are none, nothing. None
+    where there is no other."""
+    apart_B = gap_B != 0
+    if not bool(apart_B.any()):
+        return None
+    return float(accuracies(margin_B[apart_B] * gap_B[apart_B].sign()).mean())
 
 
 def data_metrics(text: Sequence[Preference]) -> dict[str, float]:

@@ -2,6 +2,7 @@
 and studies share it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from rl.tasks import World
 from rl.trainers.parts import pad_right
 from rl.types import Batch, Problem, Rollout
 
+Ids = tuple[int, ...]
 MAX_ROWS = 1024  # rows decoded at once, which bounds the sampler's memory
 
 
@@ -86,17 +88,28 @@ def _to_eos(ids: tuple[int, ...], eos_id: int) -> tuple[int, ...]:
 
 
 def collate(rollouts_B: Sequence[Rollout], advantage_B: Tensor, pad_id: int) -> Batch:
-    """Right-padded sequences of prompt and response; masks from lengths."""
-    rows = [(*r.prompt_ids, *r.completion.token_ids) for r in rollouts_B]
-    token_BT = pad_right(rows, fill=pad_id, dtype=torch.int64)
+    """Rollouts as a batch."""
+    batch = collate_ids([(r.prompt_ids, r.completion.token_ids) for r in rollouts_B], pad_id)
     logp_rows = [(*[0.0] * len(r.prompt_ids), *r.completion.logps) for r in rollouts_B]
+    return replace(
+        batch,
+        logp_sampler_BT=pad_right(logp_rows, fill=0.0, dtype=torch.float32),
+        advantage_B=advantage_B.float(),
+    )
+
+
+def collate_ids(rows_B: Sequence[tuple[Ids, Ids]], pad_id: int) -> Batch:
+    """Right-padded sequences of prompt and response; masks from lengths. Without the sampler's
+    log-probs and advantages, which are 0."""
+    rows = [(*prompt, *response) for prompt, response in rows_B]
+    token_BT = pad_right(rows, fill=pad_id, dtype=torch.int64)
     length_B = torch.tensor([len(row) for row in rows])
-    prompt_B = torch.tensor([len(r.prompt_ids) for r in rollouts_B])
+    prompt_B = torch.tensor([len(prompt) for prompt, _ in rows_B])
     place_T = torch.arange(token_BT.shape[1])
     return Batch(
         token_BT=token_BT,
         length_B=length_B,
         response_BT=(place_T >= prompt_B[:, None]) & (place_T < length_B[:, None]),
-        logp_sampler_BT=pad_right(logp_rows, fill=0.0, dtype=torch.float32),
-        advantage_B=advantage_B.float(),
+        logp_sampler_BT=torch.zeros(token_BT.shape),
+        advantage_B=torch.zeros(len(rows)),
     )

@@ -139,11 +139,11 @@ def response_logps(
     with torch.no_grad():
         for pick in length_buckets(batch.length_B, micro_tokens):
             part = batch.rows(pick)
-            logp_BT[pick, : part.token_BT.shape[1]] = _forward(model, part, config)
+            logp_BT[pick, : part.token_BT.shape[1]] = forward_logps(model, part, config)
     return logp_BT
 
 
-def _forward(model: nn.Module, part: Batch, config: DecoderRunConfig) -> Tensor:
+def forward_logps(model: nn.Module, part: Batch, config: DecoderRunConfig) -> Tensor:
     """Log-probs (B, T) of the response tokens, 0 elsewhere; a group's prompt is computed once."""
     prompt_B = prompt_lengths(part)
     logits_BRV = model(input_ids=part.token_BT, prompt_lengths=prompt_B).logits
@@ -202,7 +202,7 @@ def micro_losses(
         def compute(pick: Tensor = pick) -> Tensor:
             part = batch.rows(pick)
             mask_BT = part.response_BT
-            logp_BT = _forward(model, part, config)
+            logp_BT = forward_logps(model, part, config)
             old_BT = logp_BT.detach()
             if logp_old_BT is not None:
                 old_BT = logp_old_BT[pick, : logp_BT.shape[1]]
