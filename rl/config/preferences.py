@@ -1,6 +1,6 @@
 """Settings of program `preferences`: a decoder learns from pairs, without a policy gradient."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -72,6 +72,8 @@ class PreferencesConfig(DecoderRunConfig):
     no other method learns from it. `rollout` says how many responses a step samples: a pair to each
     of `prompts` in online_dpo; elsewhere training samples none, and `prompts` is 1.
     """
+
+    shown: ClassVar[str] = "loss"
 
     program: Literal["preferences"]
     method: PreferenceMethodConfig
