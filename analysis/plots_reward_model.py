@@ -144,8 +144,8 @@ def _slope(axes: Axes, rows: pd.DataFrame, reference: Reference) -> Line2D:
 def reliability_panels(panels: Mapping[str, pd.DataFrame], x: str, y: str, share: str) -> Figure:
     """Observed against predicted preferences, and below the share of pairs with each prediction.
 
-    A thin line is a seed; a dot is all seeds' pairs of a bin together, as large as they are many.
-    On the dotted diagonal predictions are right.
+    A pale dot is a seed's bin, a full one that of all seeds together, as large as its pairs are
+    many. On the dotted diagonal predictions are right.
 
     Args:
         panels: title -> rows of analysis.reward_models.reliability.
@@ -159,13 +159,12 @@ def reliability_panels(panels: Mapping[str, pd.DataFrame], x: str, y: str, share
     width = min(np.diff(np.unique(pd.concat(panels.values())["level"])), default=0.1)
     for (upper, lower), (title, bins) in zip(grid.T, panels.items(), strict=True):
         upper.axline((CHANCE, CHANCE), slope=1, color="black", lw=1.0, ls=":")
-        for _, own in bins.groupby("seed"):
-            upper.plot(own["predicted"], own["observed"], color=PALETTE[0], lw=0.6, alpha=0.3)
         whole = pooled(bins)
-        upper.scatter(
-            whole["predicted"], whole["observed"], s=12 + 140 * whole["share"], color=PALETTE[1],
-            zorder=3, lw=0,
-        )  # fmt: skip
+        for i, (rows, alpha) in enumerate(((bins, 0.3), (whole, 1.0))):
+            size = 4 + 200 * rows["share"]
+            upper.scatter(
+                rows["predicted"], rows["observed"], size, PALETTE[i], alpha=alpha, lw=0, zorder=3
+            )
         lower.bar(
             whole["level"], whole["share"], width, align="edge", color=PALETTE[1], alpha=0.6, lw=0
         )
