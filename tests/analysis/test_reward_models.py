@@ -45,7 +45,7 @@ ACCURACY = [
 
 
 def test_labels_are_worth_their_information() -> None:
-    """1,024 labels of which 3/8 are turned round are worth 1,024 / 16, and the last value counts."""
+    """1,024 labels of which 3/8 are turned round are worth 1,024 / 16. The last value counts."""
     got = reward_models.sized(evidence(ACCURACY), M, ["clean", "noisy"])
     assert got["value"].tolist() == pytest.approx([0.7, 0.71, 0.7, 0.71])
     assert got["pairs"].tolist() == [64, 64, 1024, 1024]
@@ -151,7 +151,7 @@ def test_effects_are_those_of_the_claims(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     claims = kit.claims({**stated, "measure": {"metric": M, "steps": "last"}}).claims
-    monkeypatch.setattr(reward_models.worlds, "claims", lambda number, found: claims)
+    monkeypatch.setattr(reward_models.worlds, "claims", lambda *_: claims)
     got = reward_models.effects(9, evidence(ACCURACY), {"claim-0": "it"})["it"]
     zero = stated["kind"].startswith("contrast")
     assert got.seeds.tolist() == pytest.approx([0, 0] if zero else [0.2, 0.21])
@@ -167,7 +167,7 @@ def test_effects_that_are_no_means_are_refused(
     ratio = {"kind": "variance_ratio", "treatment": "clean", "control": "noisy"}
     ratio |= {"direction": "greater", "min_effect": 2.0}
     claims = kit.claims(ratio).claims
-    monkeypatch.setattr(reward_models.worlds, "claims", lambda number, found: claims)
+    monkeypatch.setattr(reward_models.worlds, "claims", lambda *_: claims)
     with pytest.raises(UserError, match="claim-0: its effect is no mean of differences"):
         reward_models.effects(9, evidence(ACCURACY), {"claim-0": "it"})
     with pytest.raises(UserError, match=r"claims\.yaml of experiment 9 has no claim absent"):
@@ -234,7 +234,7 @@ def test_rows_shade_what_is_claimed() -> None:
 def test_folds_stand_beside_the_rules() -> None:
     table = reward_models.folds(people((0, 1)), "people")
     left, right = plots_reward_model.fold_rows(table, ("m", "long", "short"), ("x", "d")).axes
-    drawn = {line.get_label(): line.get_xdata().tolist() for line in left.lines}
+    drawn = {line.get_label(): list(line.get_xdata()) for line in left.lines}
     assert drawn["m"] == pytest.approx([0.75, 0.5, 0.6])
     assert drawn["long"] == pytest.approx([0.25, 0.75, 0.55])
     assert [text.get_text() for text in left.get_yticklabels()] == [
