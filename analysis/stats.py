@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
+from statsmodels.stats.proportion import proportion_confint
 from statsmodels.stats.weightstats import DescrStatsW
 
 Sample = NDArray[np.float64]
@@ -239,3 +240,22 @@ def binomial_standard_error(share: float, draws: int) -> float:
     if not 0 <= share <= 1 or draws < 1:
         raise ValueError(f"expected a share in [0, 1] of 1 draw or more, got {share} of {draws}")
     return math.sqrt(share * (1 - share) / draws)
+
+
+def share_interval(share: float, draws: int, level: float) -> tuple[float, float]:
+    """Wilson's score interval (1927) of a share p of n independent draws.
+
+    With z = z_{(1+level)/2} it is (p + z^2/2n -+ z sqrt(p (1-p)/n + z^2/4n^2)) / (1 + z^2/n).
+
+    Args:
+        share: of the draws, in [0, 1]; draws that count half are allowed.
+        draws: how many, 1 or more.
+        level: coverage, in (0, 1).
+    """
+    if not 0 <= share <= 1 or draws < 1 or not 0 < level < 1:
+        raise ValueError(
+            f"expected a share in [0, 1] of 1 draw or more at a level in (0, 1), got {share} of "
+            f"{draws} at {level}"
+        )
+    low, high = proportion_confint(share * draws, draws, alpha=1 - level, method="wilson")
+    return float(low), float(high)
