@@ -44,7 +44,7 @@ def sweep(
         start: a metric without levels that is taken off, seed by seed; None takes nothing off.
 
     Returns:
-        One row a level, by KL: level; mean, low, high of the KL; mean_y, low_y, high_y.
+        One row a level, in their order: level; mean, low, high of the KL; mean_y, low_y, high_y.
     """
     rows = _ends(found, metric, [arm])
     if start is not None:
@@ -53,7 +53,7 @@ def sweep(
     kls, values = (load.bands(table.assign(step=0)) for table in (_ends(found, KL, [arm]), rows))
     ends = ["level", "mean", "low", "high"]
     both = kls[ends].merge(values[ends], on="level", suffixes=("", "_y"))
-    return both.sort_values("mean", ignore_index=True)
+    return both.sort_values("level", ignore_index=True)
 
 
 def sweeps(

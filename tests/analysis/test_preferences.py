@@ -62,19 +62,19 @@ def swept() -> Rows:
 def test_a_sweep_is_of_the_end_and_less_its_reference() -> None:
     """Gains .5 and .7 of the first level; standard error of the mean .1."""
     got = preferences.sweep(evidence(swept()), "a")
-    assert got["level"].tolist() == [1.0, 0.5]
-    assert got["mean"].tolist() == pytest.approx([0.53, 1.625])
-    assert got["mean_y"].tolist() == pytest.approx([0.6, 1.2])
-    assert got.loc[0, "high_y"] == pytest.approx(0.6 + T * 0.1)
-    assert got.loc[0, "low"] == pytest.approx(0.53 - T * 0.28)
+    assert got["level"].tolist() == [0.5, 1.0]
+    assert got["mean"].tolist() == pytest.approx([1.625, 0.53])
+    assert got["mean_y"].tolist() == pytest.approx([1.2, 0.6])
+    assert got.loc[1, "high_y"] == pytest.approx(0.6 + T * 0.1)
+    assert got.loc[1, "low"] == pytest.approx(0.53 - T * 0.28)
     whole = preferences.sweep(evidence(swept()), "a", start=None)
-    assert whole["mean_y"].tolist() == pytest.approx([4.1, 4.7])
+    assert whole["mean_y"].tolist() == pytest.approx([4.7, 4.1])
 
 
 def test_sweeps_by_cell() -> None:
     got = preferences.sweeps(evidence(swept()), {"a": "A"}, {"": "base", "_better": "better"})
     assert list(got) == ["base", "better"]
-    assert got["better"]["A"]["mean"].tolist() == pytest.approx([0.065, 0.58])
+    assert got["better"]["A"]["mean"].tolist() == pytest.approx([0.58, 0.065])
 
 
 def test_a_frontier_is_reward_and_regret() -> None:
