@@ -52,6 +52,13 @@ def sized(found: Evidence, metric: str, arms: Sequence[str]) -> pd.DataFrame:
     return table.assign(pairs=pairs, flip=flip, effective=pairs * (1 - 2 * flip) ** 2)
 
 
+def against(
+    found: Evidence, metric: str, arms: Sequence[str], column: str = "pairs"
+) -> pd.DataFrame:
+    """`sized`, its `column` (pairs or effective) as n, to be drawn against."""
+    return sized(found, metric, arms).assign(n=lambda rows: rows[column])
+
+
 def seed_values(found: Evidence, metric: str, names: Mapping[str, str]) -> dict[str, list[float]]:
     """Name -> what the seeds of each arm in `names` logged last, in the order of `names`."""
     table = finals(found, metric, list(names))
@@ -167,7 +174,7 @@ def table(shown: Mapping[str, Effect]) -> pd.DataFrame:
     says of the mean."""
     out = []
     for name, effect in shown.items():
-        sample = effect.seeds.to_numpy(dtype=np.float64)
+        sample = np.array(effect.seeds, dtype=np.float64)
         low, high = stats.interval(sample, load.BAND)
         bounds = f"{effect.low:g} to {effect.high:g}"
         out.append((name, stats.mean(sample), low, high, len(sample), bounds))
