@@ -8,8 +8,7 @@ import pandas as pd
 from scipy import stats
 
 from rl.config import Band, LogRank, Measure
-from rl.evidence import COLUMNS, Evidence
-from rl.metrics import RUN
+from rl.evidence import COLUMNS, FACTS, Evidence
 
 
 def measure_values(evidence: Evidence, measure: Measure, arm: str) -> "pd.Series[float]":
@@ -104,7 +103,7 @@ def in_window(step: "pd.Series[int]", total: int, shares: tuple[float, float]) -
 
 def _kept(evidence: Evidence, measure: Measure, arm: str, metric: str) -> pd.DataFrame:
     """The rows of one arm and metric in the measure's band, steps and levels."""
-    table = _facts(evidence, arm, metric) if metric in RUN else evidence.metrics
+    table = _facts(evidence, arm, metric) if metric in FACTS else evidence.metrics
     rows = table[(table["arm"] == arm) & (table["metric"] == metric)]
     if measure.where is not None:
         rows = _inside(rows, _band(evidence, measure.where, arm))

@@ -15,6 +15,9 @@ from rl.artifacts import read_lines, run_directory, run_fault, run_status
 from rl.digests import file_sha256, json_sha256, short
 from rl.errors import UserError
 from rl.files import read_json, write_json
+from rl.metrics import RUN
+
+FACTS = frozenset(RUN)  # metrics that stand in manifests, one value a run
 
 AGAIN = "run the experiment again: it sets this run aside and does it anew"
 RUNS, METRICS, SAMPLES, VERDICTS = FILES = (

@@ -31,7 +31,6 @@ RANK = {unit: rank for rank, units in enumerate(LAYERS) for unit in units}
 READS_CONFIG = {"trainers", "studies", "runner", "cli", "bench"}
 OPEN_TO_ANALYSIS = {
     *("rl.artifacts", "rl.evidence", "rl.promotion", "rl.config", "rl.errors", "rl.files"),
-    "rl.metrics",
 }
 
 
