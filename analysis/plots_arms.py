@@ -176,7 +176,7 @@ def own_scales(
             if name in drawn:
                 dots = drawn[name].sort_values(column)
                 axes.plot(dots[column], dots["mean"], MARKERS[i], mfc="none", mec=colour, ms=5)
-        _scale(axes, scales[title])
+        scale(axes, scales[title])
         places = sorted({float(at) for rows in named.values() for at in rows[column]})
         if marked and "x" not in scales[title].log and all(at.is_integer() for at in places):
             axes.set_xticks(places)
@@ -192,7 +192,7 @@ def own_scales(
     return figure
 
 
-def _scale(axes: Axes, scales: Scales) -> None:
+def scale(axes: Axes, scales: Scales) -> None:
     """Labels, logarithmic axes with plain numbers, and dotted lines."""
     axes.set(xlabel=scales.x, ylabel=scales.y)
     if "x" in scales.log:
