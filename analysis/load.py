@@ -62,7 +62,8 @@ def rows(found: Evidence, metric: str, arms: Sequence[str]) -> pd.DataFrame:
     Raises:
         UserError: an arm without this metric.
     """
-    missing = [arm for arm in arms if arm not in arms_with(found, metric)]
+    there = set(arms_with(found, metric))
+    missing = [arm for arm in arms if arm not in there]
     if missing:
         raise UserError(f"no {metric} in the evidence of {', '.join(missing)}")
     table = found.metrics

@@ -131,7 +131,7 @@ def forest(
                 axes.plot([mean], [place], MARKERS[i], color=PALETTE[i], ms=5)
         axes.set(title=title, xlabel=x[title], ylim=(len(rows) - 0.5, -0.7))
         axes.tick_params(axis="y", length=0)
-        axes.locator_params(axis="x", nbins=6)
+        axes.locator_params(axis="x", nbins=6 if len(panels) < 3 else 3)
     grid[0].set_yticks(range(len(rows)), [row or headings[i] for i, row in rows])
     for (i, row), text in zip(rows, grid[0].get_yticklabels(), strict=True):
         if row is None:

@@ -18,6 +18,7 @@ REWARD, KL, REGRET = (f"preferences/{name}" for name in ("reward", "kl", "regret
 START = "preferences/reference_reward"
 # As arms are named -> as figures name them.
 METHODS = {
+    "base": "base model",
     "sft": "supervised",
     "best_of_n": "best of N",
     "dpo": "DPO",
@@ -27,6 +28,7 @@ METHODS = {
     "simpo": "SimPO",
     "online_dpo": "online DPO",
     "ppo": "PPO",
+    "ppo_gold": "PPO, gold reward",
     "rloo": "RLOO",
     "grpo": "GRPO",
 }
@@ -224,6 +226,30 @@ def decoder_paths(
             rows = close.pairs(found, x, y, [arm])[arm].assign(arm=name)
             out.setdefault(method_of(name), []).append(rows)
     return {method: pd.concat(tables) for method, tables in out.items()}
+
+
+def reward_paths(
+    found: Evidence,
+    x: str,
+    decoders: Mapping[str, str],
+    by_learned: Mapping[str, str],
+    shown: Sequence[str],
+) -> dict[str, dict[str, pd.DataFrame]]:
+    """`decoder_paths` of eval/gold and, under "proxy", of eval/proxy against x.
+
+    Args:
+        found: the evidence.
+        x: metric of the horizontal axis.
+        decoders: arm -> name, for gold.
+        by_learned: arm -> name, of those whose eval/proxy is the learned reward.
+        shown: the names that are.
+    """
+    return {
+        title: decoder_paths(
+            found, x, f"eval/{title}", {arm: name for arm, name in arms.items() if name in shown}
+        )
+        for title, arms in (("gold", decoders), ("proxy", by_learned))
+    }
 
 
 def last_named(found: Evidence, metric: str, names: Mapping[str, str]) -> pd.DataFrame:

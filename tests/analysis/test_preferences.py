@@ -138,6 +138,7 @@ def test_the_formula_of_best_of_n() -> None:
         ("dpo_far", "DPO"),
         ("dpo_mean_far", "DPO, mean over tokens"),
         ("best_of_n_16", "best of N"),
+        ("ppo_gold", "PPO, gold reward"),
         ("dpomean", "dpomean"),
     ],
 )
@@ -170,6 +171,12 @@ def test_decoders_are_the_arms_of_texts() -> None:
         [1, 0, 1, 1],
         [1, 4, 5, 41],
     ]
+    rewards = preferences.reward_paths(found, "eval/base_kl", names, {}, ["dpo_far", "ppo"])
+    assert {title: list(paths) for title, paths in rewards.items()} == {
+        "gold": ["DPO"],
+        "proxy": [],
+    }
+    assert rewards["gold"]["DPO"]["arm"].unique().tolist() == ["dpo_far"]
     last = preferences.last_named(found, "eval/gold", names)
     assert last[["arm", "mean"]].to_numpy().tolist() == [["dpo", 40.5], ["dpo_far", 40.5]]
 
@@ -272,7 +279,7 @@ def test_paths_of_one_method_share_a_colour() -> None:
     assert {line.get_color() for line in axes.lines} == {path.get_color()}
 
 
-MANY = list(preferences.METHODS.values())[1:7]
+MANY = list(preferences.METHODS.values())[2:8]
 CHANGES = [f"a quarter of the labels turned {i}" for i in range(7)]
 PICTURES: dict[str, Callable[[], Figure]] = {
     "frontiers": lambda: plots_preferences.frontiers(
