@@ -182,6 +182,7 @@ def test_notebook_03_executes(
         pytest.param(6, 14, marks=pytest.mark.slow),
         pytest.param(7, 11, marks=pytest.mark.slow),
         pytest.param(8, 12, marks=pytest.mark.slow),
+        pytest.param(10, 18, marks=pytest.mark.slow),
         pytest.param(9, 8, marks=pytest.mark.slow),
     ],
 )
