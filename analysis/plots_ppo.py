@@ -156,10 +156,11 @@ def run_dots(
             own = rows.loc[rows["arm"] == name]
             over = np.full(len(own), place - BAR)
             axes.plot(own["value"], over, "o", color=GREY, ms=3, alpha=0.6, mew=0)
-            for band in bands(own).itertuples():
-                ends = [band.mean, band.mean] if math.isnan(band.low) else [band.low, band.high]
+            band = bands(own)
+            for mean, low, high in band[["mean", "low", "high"]].to_numpy():
+                ends = [mean, mean] if math.isnan(low) else [low, high]
                 axes.plot(ends, [place + BAR] * 2, "-", color=PALETTE[0], lw=2.2, alpha=0.6)
-                axes.plot([band.mean], [place + BAR], MARKERS[0], color=PALETTE[0], ms=5)
+                axes.plot([mean], [place + BAR], MARKERS[0], color=PALETTE[0], ms=5)
         axes.set(xlabel=label, ylim=(len(names) - 0.5, -0.5))
         axes.set_yticks(range(len(names)), names)
         axes.margins(x=0.08)
