@@ -1,5 +1,6 @@
 """What settings were chosen by can be run again: every point of every grid, on pilot seeds."""
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,12 @@ import yaml
 
 from rl.artifacts import RunWriter, run_directory
 from rl.cli import main
-from rl.config import Experiment, RunConfig, load_tuning
+from rl.config import Experiment, RunConfig, load_experiment, load_tuning
 from rl.errors import UserError
 from rl.runner import tuning
 from tests.tiny import write_experiment
 
+ROOT = Path(__file__).resolve().parent.parent
 GRIDS: dict[str, Any] = {
     "seeds": [100, 101],
     "metrics": ["eval/accuracy", "eval/response_tokens"],
@@ -81,3 +83,37 @@ def test_the_table_says_what_came_of_each(tmp_path: Path, monkeypatch: pytest.Mo
 def test_faults_are_told(tmp_path: Path, changes: dict[str, Any], told: str) -> None:
     with pytest.raises(UserError, match=told):
         load_tuning(written(tmp_path, changes), "laptop")
+
+
+TUNED = sorted(path.parent for path in (ROOT / "experiments").glob("*/tuning.csv"))
+
+
+@pytest.mark.parametrize("directory", TUNED, ids=lambda path: path.name)
+def test_arms_hold_what_their_grids_chose(directory: Path) -> None:
+    """The value with the highest mean of the first metric, by the committed outcome; seeds of grids
+    are none of the plan's."""
+    tuned, points, _ = load_tuning(directory, "laptop")
+    planned = load_experiment(directory, "laptop")
+    assert not {spec.seed for spec in planned.select(None, None)} & set(tuned.seeds)
+    with (directory / "tuning.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(points) * len(tuned.seeds)
+    for arm in tuned.grids:
+        of_arm = [point for point in points if point.arm == arm]
+        means = {}
+        for point in of_arm:
+            found = [
+                float(row[tuned.metrics[0]])
+                for row in rows
+                if (row["arm"], row["value"]) == (arm, str(point.value))
+            ]
+            assert len(found) == len(tuned.seeds)
+            means[point.value] = sum(found) / len(found)
+        node: Any = planned.arms[arm].model_dump(mode="json")
+        for part in of_arm[0].setting.split("."):
+            node = node[part]
+        assert node == max(means, key=lambda value: means[value]), arm
+
+
+def test_experiment_10_was_tuned() -> None:
+    assert "10-dpo-vs-ppo" in [path.name for path in TUNED]
