@@ -86,7 +86,7 @@ MOMENTS: dict[str, Callable[[], None]] = {
     "writing-a-checkpoint": lambda: _at_call(Engine, "save", 3, _then_die),
     "between-two-checkpoints": lambda: _at_call(files.shutil, "rmtree", 5, die),
     "before-the-first-checkpoint": lambda: _at_call(Engine, "save", 1, die),
-    "at-the-end": lambda: _at_call(Path, "replace", 7, die),
+    "at-the-end": lambda: _at_call(Path, "replace", 8, die),
 }
 
 

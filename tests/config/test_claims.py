@@ -308,7 +308,7 @@ def test_an_arm_whose_program_never_logs_the_metric(files: Any) -> None:
     assert files.fault() == (
         f"{files.directory}/claims.yaml: claim std-helps: arm 'weight' runs program "
         f"'gradient_weight', which never logs 'eval/accuracy' (logged by 'policy' and "
-        "'ppo')"
+        "'ppo' and 'preferences')"
     )
 
 
@@ -321,7 +321,7 @@ def test_a_clock_that_the_arm_never_logs(files: Any) -> None:
     assert files.fault() == (
         f"{files.directory}/claims.yaml: claim std-helps: arm 'weight' runs program "
         f"'gradient_weight', which never logs 'train/response_tokens' (logged by 'policy' and "
-        "'ppo')"
+        "'ppo' and 'preferences')"
     )
 
 

@@ -193,7 +193,7 @@ def test_a_name_with_a_line_break_stays_in_its_line(files: Any) -> None:
 
 def test_an_empty_name_of_a_metric(files: Any) -> None:
     files.claims["claims"][0]["measure"] = {"metric": "", "steps": "last", "levels": [1.0]}
-    assert "metric '' is never logged; known: covariance/bias, " in files.fault()
+    assert "metric '' is never logged; known: advantage/critic_error, " in files.fault()
 
 
 def test_of_many_names_the_first_are_told() -> None:
