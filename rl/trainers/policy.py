@@ -43,8 +43,10 @@ def train_policy(
     task = make_task(config.task)
     tokenizer = make_tokenizer(task)
     scorer = make_scorer(config, task, model=model, seed=seed)
-    base = Frozen(model, config) if config.eval.base_kl else None
     reference = Reference(model, config) if config.reward.kl or config.kl else None
+    base = None
+    if config.eval.base_kl:  # one frozen copy of the base model serves both
+        base = Frozen(model, config) if reference is None else reference.base
     engine = make_engine(
         model,
         config.optim,
@@ -73,12 +75,15 @@ def train_policy(
         from_base = partial(
             base.log_ratios, engine=engine, pad_id=tokenizer.pad_id, micro_tokens=micro_tokens
         )
+    judge = partial(
+        evaluate,
+        *(config, heldout, scorer, tokenizer, sampler, log, seed),
+        from_base=from_base,
+    )
 
     for step in range(first, config.steps):
         if step % config.eval.every == 0:
-            tokens += evaluate(
-                config, heldout, scorer, tokenizer, sampler, log, seed, step, from_base=from_base
-            )
+            tokens += judge(step)
 
         rollouts_B = training_rollouts(config, task, tokenizer, sampler, seed=seed, step=step)
         scores_PG = scorer.rewards(
@@ -132,9 +137,7 @@ def train_policy(
         log.keep(step + 1, partial(engine.save, state=state))
         report(step + 1, float(scores_PG.mean()) / config.reward.scale)
 
-    tokens += evaluate(
-        config, heldout, scorer, tokenizer, sampler, log, seed, config.steps, from_base=from_base
-    )
+    tokens += judge(config.steps)
     engine.close()
     return tokens
 

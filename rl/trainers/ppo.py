@@ -78,15 +78,17 @@ def train_ppo(
         state = engine.load(log.checkpoint)
         sampler.load_weights(model.state_dict())
         first, tokens = state["step"], state["tokens"]
-    from_base = partial(
-        reference.log_ratios, engine=engine, pad_id=tokenizer.pad_id, micro_tokens=micro_tokens
+    judge = partial(
+        evaluate,
+        *(config, heldout, scorer, tokenizer, sampler, log, seed),
+        from_base=partial(
+            reference.log_ratios, engine=engine, pad_id=tokenizer.pad_id, micro_tokens=micro_tokens
+        ),
     )
 
     for step in range(first, config.steps):
         if step % config.eval.every == 0:
-            tokens += evaluate(
-                config, heldout, scorer, tokenizer, sampler, log, seed, step, from_base=from_base
-            )
+            tokens += judge(step)
 
         rollouts_B = training_rollouts(config, task, tokenizer, sampler, seed=seed, step=step)
         scores_PG = scorer.rewards(
@@ -140,9 +142,7 @@ def train_ppo(
         log.keep(step + 1, partial(engine.save, state=state))
         report(step + 1, float(scores_PG.mean()) / config.reward.scale)
 
-    tokens += evaluate(
-        config, heldout, scorer, tokenizer, sampler, log, seed, config.steps, from_base=from_base
-    )
+    tokens += judge(config.steps)
     engine.close()
     return tokens
 

@@ -36,7 +36,7 @@ class Reference:
         """`model` must be the base model still: the engine has not taken any step with it."""
         self._config = config
         self._kl = config.kl or PLAIN
-        self._base = Frozen(model, config)
+        self.base = Frozen(model, config)
         self._own = Frozen(model, config) if self._kl.refresh else None
         self._factor = 1.0
 
@@ -56,7 +56,7 @@ class Reference:
         at this step, that is done first; where the coefficients adapt, that is done last.
         """
         logp_BT = response_logps(engine.model, batch, self._config, micro_tokens)
-        base_BT = ref_BT = self._base.logps(engine, batch, micro_tokens)
+        base_BT = ref_BT = self.base.logps(engine, batch, micro_tokens)
         if self._own is not None and self._kl.refresh is not None:
             if step % self._kl.refresh == 0:
                 self._own.renew(model)
@@ -88,7 +88,7 @@ class Reference:
     @property
     def copies(self) -> list[Decoder]:
         """The models that it keeps."""
-        return [frozen.copy for frozen in (self._base, self._own) if frozen is not None]
+        return [frozen.copy for frozen in (self.base, self._own) if frozen is not None]
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps, the base model apart."""
