@@ -31,23 +31,10 @@ def test_bytes_by_hand() -> None:
 
 
 def of_run(directory: Path, program: str, changes: dict[str, Any]) -> int:
+    train, config = (train_ppo, ppo_config) if program == "ppo" else (train_policy, run_config)
+    asked: Any = config({"steps": 1, **changes})
     with RunWriter(directory, FACTS) as log:
-        if program == "ppo":
-            train_ppo(
-                ppo_config({"steps": 1, **changes}),
-                seed=0,
-                model=decoder(),
-                log=log,
-                report=lambda *_: None,
-            )
-        else:
-            train_policy(
-                run_config({"steps": 1, **changes}),
-                seed=0,
-                model=decoder(),
-                log=log,
-                report=lambda *_: None,
-            )
+        train(asked, seed=0, model=decoder(), log=log, report=lambda *_: None)
         log.finish({})
     kept: int = read_json(directory / "manifest.json")["state_bytes"]
     return kept

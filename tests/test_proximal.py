@@ -16,6 +16,7 @@ from rl.tabular.policy import TabularPolicy
 from rl.trainers import proximal
 from rl.trainers.proximal import batch_loss, train_proximal
 from rl.trainers.proximal_batch import State, make_batch
+from tests.goes_on import whole_and_cut
 from tests.tiny import OPTIM, changed
 
 RUN: dict[str, Any] = {
@@ -252,10 +253,6 @@ def test_where_the_ratios_went(train: Any) -> None:
     assert many[0]["ratio_max"] >= many[0]["ratio_quantiles"]["0.99"] > 1.2
 
 
-class KilledError(Exception):
-    """Stands for a killed process."""
-
-
 @pytest.mark.parametrize(
     "changes",
     [
@@ -270,23 +267,8 @@ class KilledError(Exception):
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     tmp_path: Path, changes: dict[str, Any]
 ) -> None:
-    settings, manifest = config(changes), {"arm": "a", "seed": 0, "started": "now"}
-
-    def stop(step: int, _: float) -> None:
-        if step == 3:
-            raise KilledError
-
-    with RunWriter(tmp_path / "whole", manifest, checkpoint_seconds=0.0) as log:
-        train_proximal(settings, seed=0, log=log, report=lambda *_: None)
-    with (
-        pytest.raises(KilledError),
-        RunWriter(tmp_path / "cut", manifest, checkpoint_seconds=0.0) as log,
-    ):
-        train_proximal(settings, seed=0, log=log, report=stop)
-    with RunWriter(tmp_path / "cut", manifest, checkpoint_seconds=0.0) as log:
-        assert log.checkpoint is not None
-        train_proximal(settings, seed=0, log=log, report=lambda *_: None)
-    whole, cut = (read_lines(tmp_path / name / "metrics.jsonl") for name in ("whole", "cut"))
+    settings = config(changes)
+    whole, cut = whole_and_cut(tmp_path, train_proximal, settings, after=3)
     assert whole == cut
 
 

@@ -18,6 +18,7 @@ from rl.trainers import preference_updates as updates
 from rl.trainers.preference_metrics import problem_metrics, sweep_metrics
 from rl.trainers.preference_problem import all_pairs, make_problem
 from rl.trainers.tabular_preferences import train_tabular_preferences
+from tests.goes_on import whole_and_cut
 from tests.tiny import OPTIM, changed
 
 RUN: dict[str, Any] = {
@@ -319,10 +320,6 @@ def test_metrics_of_a_policy_known_by_hand() -> None:
     assert found["proxy_gain"] == {1.0: pytest.approx(proxy)}
 
 
-class KilledError(Exception):
-    """Stands for a killed process."""
-
-
 @pytest.mark.parametrize(
     "changes",
     [
@@ -334,23 +331,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     tmp_path: Path, changes: dict[str, Any]
 ) -> None:
     settings = config({**changes, "steps": 5, "eval_every": 1})
-    manifest = {"arm": "a", "seed": 0, "started": "now"}
-
-    def stop(step: int, _: float) -> None:
-        if step == 3:
-            raise KilledError
-
-    with RunWriter(tmp_path / "whole", manifest, checkpoint_seconds=0.0) as log:
-        train_tabular_preferences(settings, seed=0, log=log, report=lambda *_: None)
-    with (
-        pytest.raises(KilledError),
-        RunWriter(tmp_path / "cut", manifest, checkpoint_seconds=0.0) as log,
-    ):
-        train_tabular_preferences(settings, seed=0, log=log, report=stop)
-    with RunWriter(tmp_path / "cut", manifest, checkpoint_seconds=0.0) as log:
-        assert log.checkpoint is not None
-        train_tabular_preferences(settings, seed=0, log=log, report=lambda *_: None)
-    whole, cut = (read_lines(tmp_path / name / "metrics.jsonl") for name in ("whole", "cut"))
+    whole, cut = whole_and_cut(tmp_path, train_tabular_preferences, settings, after=3)
     assert whole == cut
 
 
