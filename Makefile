@@ -118,8 +118,9 @@ bench-engine: $(STAMP) ## What the shared engine costs a toy's step, beside Adam
 	@$(PY) -m rl.bench.toy_step
 	@$(PY) -m analysis.speed renew
 
+# Extras, each beside the packages of .venv in an environment of its own.
 .venv-bench/.stamp: tools/bench-requirements.txt requirements.txt | $(STAMP)
-	@bash tools/bench.sh $(PY)
+	@bash tools/extra.sh bench trl $(PY)
 
 lint: $(STAMP) ## Check style and types
 	@$(PY) -m ruff check

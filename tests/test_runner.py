@@ -160,7 +160,7 @@ def test_plan_holds_every_arm_and_seed(first: Place) -> None:
 def test_second_call_does_nothing(
     first: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(schedule, "_Worker", refuse)
+    monkeypatch.setattr(schedule, "LocalWorker", refuse)
     before = {run: untouched(run) for run in runs_of(first, 0, 1)}
     assert run_experiment(
         first.experiment(),
@@ -178,7 +178,7 @@ def test_complete_runs_of_other_settings_are_refused_and_nothing_is_touched(
     first: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the run in the way is not among those asked for: the plan covers it."""
-    monkeypatch.setattr(schedule, "_Worker", refuse)
+    monkeypatch.setattr(schedule, "LocalWorker", refuse)
     changed = write_experiment(tmp_path, {"optim.lr": 0.02})
     before = untouched(first.runs)
     for arms in (None, ["std"], ["victim"]):

@@ -91,7 +91,7 @@ def test_files_name_no_registry_and_no_machine() -> None:
         "tools/setup.sh",
         "tools/pip_settings.sh",
         "tools/browser.sh",
-        "tools/bench.sh",
+        "tools/extra.sh",
         "tools/bench-requirements.txt",
     ]
     for name in [*tracked, ".ci/run", "README.md"]:

@@ -2,11 +2,8 @@
 
 import os
 from collections import deque
-from collections.abc import Iterator
-from contextlib import suppress
-from multiprocessing import get_context
-from multiprocessing.connection import wait
-from multiprocessing.process import BaseProcess
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from rl.artifacts import run_directory, run_fault, run_status
@@ -26,7 +23,8 @@ from rl.files import CHECKPOINT_SECONDS, lock, named, read_json, write_json
 from rl.runner.base_models import base_directory
 from rl.runner.progress import Progress
 from rl.runner.provenance import source_state
-from rl.runner.worker import Job, work
+from rl.runner.worker import Job
+from rl.runner.workers import LocalWorker, Worker
 
 LOG_TAIL = 15  # lines of a failed run's log that are shown
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -92,16 +90,18 @@ def _run(
         "claims": experiment.claims.digests(),
         **source_state(),
     }
+    for name in THREAD_VARIABLES:  # read by native libraries when a worker starts:
+        os.environ[name] = "1"  # the numbers must not depend on how many run
     progress = Progress(experiment, done=len(specs) - len(todo), total=len(specs))
     with progress:
         bases = [
             Job(RunSpec("", 0, config), root, cache, facts, checkpoint_seconds)
             for config in _missing_bases(todo, cache)
         ]
-        failed = _work_through(bases, jobs=1, progress=progress)
+        failed = _work_through(bases, jobs=1, progress=progress, hire=LocalWorker)
         if not failed:
             queue = [Job(spec, root, cache, facts, checkpoint_seconds) for spec in todo]
-            failed = _work_through(queue, jobs=jobs, progress=progress)
+            failed = _work_through(queue, jobs=jobs, progress=progress, hire=LocalWorker)
     for job, why in failed:
         print(f"\nfailed: {job.name}: {why}")
         if job.log_file.exists():
@@ -217,73 +217,41 @@ def _missing_bases(todo: list[RunSpec], cache: Path) -> list[ProgramConfig]:
     return [config for directory, config in wanted.items() if not directory.exists()]
 
 
-class _Worker:
-    """A process and the job it has in hand."""
-
-    def __init__(self, job: Job, progress: Progress) -> None:
-        context = get_context("spawn")
-        self.connection, there = context.Pipe()
-        self.process: BaseProcess = context.Process(target=work, args=(there,), daemon=True)
-        self.process.start()
-        there.close()
-        self._progress = progress
-        self.give(job)
-
-    def give(self, job: Job) -> None:
-        """Hand over the next job."""
-        self.job = job
-        self._progress.start(job.name, job.steps)
-        with suppress(BrokenPipeError):  # it has just died, which `hear` will tell
-            self.connection.send(job)
-
-    def hear(self) -> tuple[str, str]:
-        """The next message: `step`, `done`, or `failed` with the reason."""
-        try:
-            kind, *rest = self.connection.recv()
-        except (EOFError, ConnectionResetError):
-            self.process.join()
-            return "failed", f"its process ended with exit code {self.process.exitcode}"
-        if kind == "step":
-            self._progress.step(self.job.name, *rest)
-        return kind, rest[0] if kind == "failed" else ""
-
-    def dismiss(self) -> None:
-        """No more jobs."""
-        with suppress(BrokenPipeError):  # it has ended by itself
-            self.connection.send(None)
-        self.process.join()
-        self.connection.close()
-
-
-def _work_through(todo: list[Job], *, jobs: int, progress: Progress) -> list[tuple[Job, str]]:
-    """Every job on `jobs` processes; returns those that failed, which harm no other.
-
-    A process has one thread, however many run: the numbers must not depend on JOBS.
-    """
+def _work_through(
+    todo: list[Job], *, jobs: int, progress: Progress, hire: Callable[[], Worker]
+) -> list[tuple[Job, str]]:
+    """Every job on `jobs` workers at a time, each got by `hire`; returns those that failed, which
+    harm no other."""
     queue = deque(todo)
     failed: list[tuple[Job, str]] = []
-    for name in THREAD_VARIABLES:  # read by native libraries when a worker starts
-        os.environ[name] = "1"
-    workers = [_Worker(queue.popleft(), progress) for _ in range(min(jobs, len(queue)))]
+    busy: dict[Connection, tuple[Worker, Job]] = {}
+
+    def give(worker: Worker) -> None:
+        job = queue.popleft()
+        busy[worker.connection] = worker, job
+        progress.start(job.name, job.steps)
+        worker.give(job)
+
     try:
-        while workers:
-            ready = wait([worker.connection for worker in workers])
-            for worker in [worker for worker in workers if worker.connection in ready]:
-                kind, why = worker.hear()
+        while queue and len(busy) < jobs:
+            give(hire())
+        while busy:
+            ready = wait(list(busy))
+            for connection in [one for one in busy if one in ready]:
+                worker, job = busy[connection]
+                kind, *rest = worker.hear()
                 if kind == "step":
+                    progress.step(job.name, *rest)
                     continue
-                progress.finish(worker.job.name, ok=kind == "done")
-                if kind == "done" and queue:
-                    worker.give(queue.popleft())
-                    continue
-                worker.dismiss()
-                workers.remove(worker)
+                del busy[connection]
+                progress.finish(job.name, ok=kind == "done")
                 if kind == "failed":
-                    failed.append((worker.job, why))
-                    if queue:
-                        workers.append(_Worker(queue.popleft(), progress))
+                    failed.append((job, rest[0]))
+                if kind == "failed" or not queue:
+                    worker.dismiss()
+                if queue:
+                    give(hire() if kind == "failed" else worker)
     finally:  # after Ctrl-C: their runs go on from their checkpoints another time
-        for worker in workers:
-            worker.process.kill()
-            worker.process.join()
+        for worker, _ in busy.values():
+            worker.kill()
     return failed
