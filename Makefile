@@ -11,6 +11,10 @@ ARM :=
 SEED :=
 PYTHON :=
 QUICK :=
+ROLLOUT :=
+GPUS :=
+HOSTFILE :=
+RAY :=
 # nproc obeys OMP_NUM_THREADS, which speaks of threads, not of runs.
 JOBS := $(shell env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc 2>/dev/null \
 	|| getconf _NPROCESSORS_ONLN)
@@ -20,6 +24,18 @@ STAMP := .venv/.stamp
 PY := .venv/bin/python
 ifeq ($(origin PY),command line)
 STAMP :=
+endif
+
+# Extras live in environments of their own, which have the packages of .venv too; an environment of
+# yours has to hold them itself.
+EXTRA := $(if $(RAY),ray,$(if $(filter vllm%,$(ROLLOUT)),vllm))
+RUN_PY := $(PY)
+RUN_STAMP := $(STAMP)
+ifneq ($(STAMP),)
+ifneq ($(EXTRA),)
+RUN_PY := .venv-$(EXTRA)/bin/python
+RUN_STAMP := .venv-$(EXTRA)/.stamp
+endif
 endif
 
 NUMBERS := $(foreach path,$(wildcard experiments/[0-9][0-9]-*),\
@@ -36,8 +52,13 @@ export RL_JOBS := $(value JOBS)
 export RL_SET := $(value SET)
 export RL_ARM := $(value ARM)
 export RL_SEED := $(value SEED)
+export RL_ROLLOUT := $(value ROLLOUT)
+export RL_GPUS := $(value GPUS)
+export RL_HOSTFILE := $(value HOSTFILE)
+export RL_RAY := $(value RAY)
 # With "=", as an option's value that begins with a dash would be taken for an option.
-RL_OPTIONS = --profile="$$RL_PROFILE" $${RL_SET:+--set="$$RL_SET"}
+RL_OPTIONS = --profile="$$RL_PROFILE" $${RL_SET:+--set="$$RL_SET"} \
+	$${RL_ROLLOUT:+--rollout="$$RL_ROLLOUT"}
 
 # Settings of the shell that change what Python imports or how.
 unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONOPTIMIZE PYTHONSAFEPATH PYTHONWARNINGS
@@ -46,7 +67,7 @@ export PYTHONNOUSERSITE := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help setup figures claims report bench bench-precision bench-engine lint format test test-slow clean
+.PHONY: help setup setup-vllm setup-ray test-engines figures claims report bench bench-precision bench-engine lint format test test-slow clean
 .PHONY: $(addprefix exp-,$(NUMBERS)) $(addprefix promote-,$(NUMBERS)) $(addprefix verify-,$(NUMBERS))
 .PHONY: $(addprefix tune-,$(TUNED))
 
@@ -59,12 +80,23 @@ setup: $(STAMP) ## Build .venv from requirements.txt; done already, it is instan
 .venv/.stamp: requirements.txt
 	@PYTHON="$(PYTHON)" bash tools/setup.sh
 
+setup-vllm: .venv-vllm/.stamp ## Add vLLM, for ROLLOUT=vllm: on a CPU its CPU build; minutes, 1 GB and more
+
+setup-ray: .venv-ray/.stamp ## Add Ray, for RAY=auto: sweeps over a cluster
+
+.venv-vllm/.stamp: tools/vllm-requirements.txt requirements.txt | $(STAMP)
+	@bash tools/extra.sh vllm vllm $(PY)
+
+.venv-ray/.stamp: tools/ray-requirements.txt requirements.txt | $(STAMP)
+	@bash tools/extra.sh ray ray $(PY)
+
 # Status 2 is bad input: nothing ran, and its message says all. After any other failure the
 # verdicts of what is there are shown before the status is passed on.
-$(addprefix exp-,$(NUMBERS)): exp-%: $(STAMP)
-	@status=0; $(PY) -m rl.cli run $* $(RL_OPTIONS) $${RL_SEEDS:+--seeds="$$RL_SEEDS"} \
+$(addprefix exp-,$(NUMBERS)): exp-%: $(RUN_STAMP)
+	@status=0; $(RUN_PY) -m rl.cli run $* $(RL_OPTIONS) $${RL_SEEDS:+--seeds="$$RL_SEEDS"} \
 		$${RL_ARMS:+--arms="$$RL_ARMS"} --jobs="$$RL_JOBS" $(if $(filter-out 0,$(FRESH)),--fresh) \
-		|| status=$$?; \
+		$${RL_GPUS:+--gpus="$$RL_GPUS"} $${RL_HOSTFILE:+--hostfile="$$RL_HOSTFILE"} \
+		$${RL_RAY:+--ray="$$RL_RAY"} || status=$$?; \
 	[ $$status -ne 2 ] || exit 2; \
 	shown=0; $(PY) -m analysis.claims show $* $(RL_OPTIONS) || shown=$$?; \
 	[ $$status -ne 0 ] || status=$$shown; \
@@ -85,7 +117,7 @@ $(addprefix verify-,$(NUMBERS)): verify-%: $(STAMP)
 $(addprefix tune-,$(TUNED)): tune-%: $(STAMP)
 	@$(PY) -m rl.cli tune $* --profile="$$RL_PROFILE" --jobs="$$RL_JOBS"
 
-exp-%: ## Train every arm and seed, print each claim's verdict (PROFILE SEEDS ARMS JOBS SET FRESH)
+exp-%: ## Train every arm and seed, print each claim's verdict (PROFILE SEEDS ARMS JOBS SET FRESH ROLLOUT GPUS HOSTFILE RAY)
 	$(error $@: no experiment $*; known: $(or $(NUMBERS:%=exp-%),none))
 
 promote-%: ## Turn a complete run into committed artifacts (FORCE=1 replaces what is there)
@@ -133,10 +165,16 @@ format: $(STAMP) ## Rewrite the code in the project's style
 
 test: lint ## Style, types, the verdict table and every test but the slow ones
 	@$(PY) -m analysis.claims readme --check
-	@$(PY) -m pytest -m "not slow" -n "$(JOBS)" --dist loadfile
+	@$(PY) -m pytest -m "not slow and not engines" -n "$(JOBS)" --dist loadfile
 
 test-slow: $(STAMP) ## Random kills, 10,000 random files, larger notebooks, the report in a browser (tools/browser.sh)
-	@$(PY) -m pytest -m slow -n "$(JOBS)" --dist loadfile
+	@$(PY) -m pytest -m "slow and not engines" -n "$(JOBS)" --dist loadfile
+
+# One after another: each starts processes of its own.
+test-engines: .venv-vllm/.stamp .venv-ray/.stamp ## Drive vLLM, several ranks and Ray, which it installs
+	@$(PY) -m pytest -m engines tests/engines/ranks
+	@.venv-ray/bin/python -m pytest -m engines tests/engines/ray
+	@.venv-vllm/bin/python -m pytest -m engines tests/engines/vllm
 
 clean: ## Remove caches and report/; runs/, .venv and base models stay
 	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info report

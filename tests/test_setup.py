@@ -132,10 +132,11 @@ def recorder(tmp_path: Path) -> Path:
 def test_help_lists_every_target() -> None:
     named = re.findall(r"^  make ([a-zN-]+) ", make().stdout, flags=re.MULTILINE)
     assert named == [
-        *("help", "setup", "exp-NN", "promote-NN", "tune-NN", "verify-NN", "figures"),
+        *("help", "setup", "setup-vllm", "setup-ray"),
+        *("exp-NN", "promote-NN", "tune-NN", "verify-NN", "figures"),
         *("claims", "report"),
         *("bench", "bench-precision", "bench-engine"),
-        *("lint", "format", "test", "test-slow", "clean"),
+        *("lint", "format", "test", "test-slow", "test-engines", "clean"),
     ]
 
 
