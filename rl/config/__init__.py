@@ -39,6 +39,7 @@ from rl.config.ppo import CriticConfig, MissingEOSConfig, PPOConfig
 from rl.config.preferences import PreferencesConfig, TrainingPairsConfig
 from rl.config.programs import PROGRAMS, program_config
 from rl.config.proximal import ProximalConfig, TrustRegionConfig
+from rl.config.published import ProblemSetConfig, PublishedBaseConfig, PublishedTaskConfig
 from rl.config.reward import REWARDS_OF, ClassifierConfig, RewardConfig
 from rl.config.reward_model import PublishedPairsConfig, RewardModelConfig
 from rl.config.run import (
@@ -104,9 +105,12 @@ __all__ = [
     "PPOConfig",
     "PairsConfig",
     "PreferencesConfig",
+    "ProblemSetConfig",
     "ProgramConfig",
     "ProximalConfig",
+    "PublishedBaseConfig",
     "PublishedPairsConfig",
+    "PublishedTaskConfig",
     "RewardConfig",
     "RewardFitConfig",
     "RewardModelConfig",
