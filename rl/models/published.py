@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 
 from rl.digests import file_sha256, json_sha256
@@ -188,8 +189,12 @@ def check_model(folder: Path, name: str, expected: Mapping[str, Any]) -> None:
                 f"{called} {found}; correct the one, or name another checkpoint"
             )
     stock: tuple[Any, Any] = ARCHITECTURES[config["model_type"]]
-    with torch.device("meta"):
-        model = stock[1](stock[0].from_dict(config))
+    try:
+        with torch.device("meta"):
+            model = stock[1](stock[0].from_dict(config))
+    except (StrictDataclassError, ValueError, TypeError, KeyError) as error:
+        why = " ".join(str(error).split())
+        raise UserError(f"{name}: no model can be made by its config.json ({why})") from None
     tied = {"lm_head.weight"} if expected["tie_embeddings"] else set()
     wanted_shapes = {key: tuple(w.shape) for key, w in model.state_dict().items()}
     shapes = {

@@ -3,6 +3,7 @@ in the hub's file layout, and the small problem sets beside it."""
 
 import json
 import shutil
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -43,9 +44,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
     fast.pre_tokenizer = ByteLevel(add_prefix_space=False)
     fast.decoder = ByteLevelDecoder()
     texts = [path.read_text(encoding="utf-8") for path in sorted(FIXTURES.glob("*.jsonl"))]
-    trainer = BpeTrainer(
-        vocab_size=397, show_progress=False, initial_alphabet=ByteLevel.alphabet()
-    )
+    trainer = BpeTrainer(vocab_size=397, show_progress=False, initial_alphabet=ByteLevel.alphabet())
     fast.train_from_iterator([*texts, "<think> </think> <answer> </answer>"], trainer)
     stock = PreTrainedTokenizerFast(
         tokenizer_object=fast,
@@ -86,7 +85,7 @@ def model() -> Qwen2ForCausalLM:
 def write_checkpoint(folder: Path, *, dtype: torch.dtype = torch.float32, **save: Any) -> Path:
     """Into `folder`/owner/name."""
     target = folder / NAME
-    model().save_pretrained(target, **save)
+    deepcopy(model()).to(dtype).save_pretrained(target, **save)
     tokenizer().save_pretrained(target)
     return target
 
