@@ -105,8 +105,10 @@ def _from_hub(name: str, revision: str) -> Path:
         why = "no such checkpoint, or not for everybody"
     except RevisionNotFoundError:
         why = "no such revision"
+    except LocalEntryNotFoundError:
+        why = "it is not whole in the cache here, and the hub is out of reach or HF_HUB_OFFLINE set"
     except (OSError, ValueError, RuntimeError, HTTPError, XetDownloadError) as error:
-        why = f"{type(error).__name__}: {' '.join(str(error).split()) or 'no more is said'}"
+        why = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
     else:
         _check_files(found, name)
         return found

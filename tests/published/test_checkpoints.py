@@ -12,7 +12,8 @@ from huggingface_hub import constants
 
 from rl.digests import file_sha256, json_sha256
 from rl.errors import UserError
-from rl.models import check_model, fetch, load_decoder, weights_sha256
+from rl.models import FusedDecoder, check_model, fetch, load_decoder, weights_sha256
+from rl.models.fused import can_fuse
 from tests.published.checkpoint import (
     CONTEXT,
     MODEL,
@@ -84,11 +85,10 @@ def test_a_revision_that_is_not_cached_is_told(models: Path, offline: Path) -> N
     as_cache(models / NAME, offline)
     with pytest.raises(UserError) as caught:
         fetch(NAME, "f" * 40)
-    assert str(caught.value).startswith(
-        f"{NAME}: the hub did not give revision {'f' * 40} (LocalEntryNotFoundError: "
-    )
-    assert str(caught.value).endswith(
-        f"go online, or set RL_MODEL_DIR to a folder that holds it in {NAME}/"
+    assert str(caught.value) == (
+        f"{NAME}: the hub did not give revision {'f' * 40} (it is not whole in the cache here, and "
+        "the hub is out of reach or HF_HUB_OFFLINE set). Correct base.name and base.revision, go "
+        f"online, or set RL_MODEL_DIR to a folder that holds it in {NAME}/"
     )
 
 
@@ -223,3 +223,29 @@ def test_weights_of_another_model_are_told(checkpoint: Path) -> None:
         UserError, match=r"down_proj\.weight has shape \(32, 48\), expected \(32, 5"
     ):
         check_model(checkpoint, NAME, {**SIZES, "intermediate_size": 50})
+
+
+def test_the_fast_path_computes_what_a_published_model_does(checkpoint: Path) -> None:
+    """Biases, fewer key-value heads and a base of rotation of its own."""
+    found = load_decoder(checkpoint)
+    assert found.config.rope_parameters["rope_theta"] == 1e6
+    assert can_fuse(found)
+    token_BT = torch.arange(60).view(2, 30) * 7 % VOCABULARY
+    with torch.no_grad():
+        fused = FusedDecoder(found)(input_ids=token_BT).logits
+        plain = found(input_ids=token_BT).logits
+    assert plain.std() > 0.1
+    assert torch.allclose(fused, plain, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1},
+        {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}},
+        {"dtype": "bfloat16"},
+    ],
+)
+def test_the_fast_path_leaves_other_models_alone(checkpoint: Path, changes: dict[str, Any]) -> None:
+    change_json(checkpoint / "config.json", layer_types=None, **changes)
+    assert not can_fuse(load_decoder(checkpoint))

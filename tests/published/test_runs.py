@@ -121,10 +121,16 @@ def test_checkpointed_gradients_are_the_same() -> None:
 
 
 @pytest.mark.usefixtures("here")
-def test_in_bf16_the_checkpoint_is_loaded_in_it() -> None:
-    engine = {**PUBLISHED["engine"], "precision": "bf16"}
-    model, _ = load_published(config({"engine": engine}))
+def test_in_bf16_the_checkpoint_is_loaded_and_trained_in_it(tmp_path: Path) -> None:
+    settings = config({"engine": {**PUBLISHED["engine"], "precision": "bf16", GRADIENT: True}})
+    model, _ = load_published(settings)
     assert {weight.dtype for weight in model.parameters()} == {torch.bfloat16}
+
+    def train(config: RunConfig, **how: Any) -> int:
+        return train_policy(config, model=load_published(config)[0], **how)
+
+    whole, cut = whole_and_cut(tmp_path, train, settings, after=1)
+    assert whole == cut
 
 
 def test_without_the_checkpoint_one_message_and_nothing_written(
