@@ -1,5 +1,5 @@
-"""`rl run`, `rl verify` and `rl tune`: what stands behind `make exp-NN`, `make verify-NN` and
-`make tune-NN`."""
+"""`rl run`, `rl verify`, `rl tune` and `rl needs`: what stands behind `make exp-NN`,
+`make verify-NN`, `make tune-NN` and `make needs`."""
 
 import argparse
 import math
@@ -16,7 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command; the exit status is 0 if all went well, 2 for bad input, and 1 if a run failed
     or is not what the evidence says."""
     options = _parser().parse_args(arguments)
-    commands = {"run": _run, "verify": _verify, "tune": _tune}
+    commands = {"run": _run, "verify": _verify, "tune": _tune, "needs": _needs}
     try:
         return exit_status(lambda: commands[options.command](options))
     except KeyboardInterrupt:
@@ -48,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     tuning.add_argument("number", help="the experiment, such as 10")
     tuning.add_argument("--profile", default="laptop")
     tuning.add_argument("--jobs", default="", help="processes; one a core if empty")
+    commands.add_parser("needs", help="what the larger profiles need of a GPU, worked out")
     for command in (run, verify, tuning):
         command.add_argument("--runs", type=Path, default=Path("runs"))
     return parser
@@ -92,6 +93,13 @@ def _tune(options: argparse.Namespace) -> int:
     number = _integer("experiment", options.number)
     done = tune(number, profile=options.profile, runs=options.runs, jobs=_jobs(options))
     return 0 if done else 1
+
+
+def _needs(options: argparse.Namespace) -> int:  # noqa: ARG001 - all commands are called alike
+    from rl.runner.needs import table
+
+    print(table())
+    return 0
 
 
 def _jobs(options: argparse.Namespace) -> int:

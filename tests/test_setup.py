@@ -134,7 +134,7 @@ def test_help_lists_every_target() -> None:
     assert named == [
         *("help", "setup", "setup-vllm", "setup-ray"),
         *("exp-NN", "promote-NN", "tune-NN", "verify-NN", "figures"),
-        *("claims", "report"),
+        *("claims", "report", "needs"),
         *("bench", "bench-precision", "bench-engine"),
         *("lint", "format", "test", "test-slow", "test-engines", "clean"),
     ]

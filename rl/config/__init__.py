@@ -5,10 +5,12 @@ from rl.config.base import BaseConfig, DecoderConfig, OptimConfig, TaskConfig, T
 from rl.config.claims import Claims
 from rl.config.experiment import (
     Experiment,
+    ProfileName,
     RunSpec,
     config_digest,
     find_experiment,
     load_experiment,
+    profiles_of,
 )
 from rl.config.gradient_covariance import GradientCovarianceConfig
 from rl.config.kinds import (
@@ -104,6 +106,7 @@ __all__ = [
     "PPOConfig",
     "PairsConfig",
     "PreferencesConfig",
+    "ProfileName",
     "ProgramConfig",
     "ProximalConfig",
     "PublishedPairsConfig",
@@ -135,6 +138,7 @@ __all__ = [
     "load_tuning",
     "parse_overrides",
     "parse_value",
+    "profiles_of",
     "program_config",
     "validate",
 ]

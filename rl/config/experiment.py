@@ -155,6 +155,16 @@ def find_experiment(number: int, root: Path = Path("experiments")) -> Path:
     return found[0]
 
 
+def profiles_of(directory: Path) -> tuple[ProfileName, ...]:
+    """The profiles that an experiment's config.yaml has.
+
+    Raises:
+        UserError: any fault of the file.
+    """
+    source = directory / "config.yaml"
+    return tuple(validate(ExperimentConfig, read_yaml(source), str(source)).profiles)
+
+
 def load_experiment(
     directory: Path, profile: str, overrides: dict[str, Any] | None = None
 ) -> Experiment:

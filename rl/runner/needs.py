@@ -4,19 +4,24 @@ An upper bound in tokens: every response is counted at full length. Runs without
 seconds to minutes of a processor core and are counted apart. No profile was measured for this.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import singledispatch
 from math import ceil
+from pathlib import Path
 
 from rl.config import (
     DecoderRunConfig,
     Experiment,
     PPOConfig,
     PreferencesConfig,
+    ProfileName,
     ProgramConfig,
     RewardFitConfig,
     RewardModelConfig,
     RunConfig,
+    load_experiment,
+    profiles_of,
 )
 from rl.needs import (
     BF16,
@@ -86,6 +91,39 @@ class Need:
     parameters: int
     gpu_bytes: float
     hours: dict[str, float | None]
+
+
+PROFILES: tuple[ProfileName, ...] = ("gpu", "paper")
+
+
+def table(root: Path = Path("experiments")) -> str:
+    """The larger profiles of all experiments under `root`, in Markdown."""
+    names = [device.name for device in DEVICES]
+    head = ["Experiment", "Profile", "Runs", "Weights", "GPU memory", *names]
+    lines = [_row(head), _row(["---"] * len(head))]
+    for directory in sorted(root.glob("[0-9][0-9]-*")):
+        for profile in PROFILES:
+            if profile not in profiles_of(directory):
+                continue
+            need = needs_of(load_experiment(directory, profile))
+            hours = [need.hours[name] for name in names]
+            lines.append(
+                _row(
+                    [
+                        directory.name,
+                        profile,
+                        str(need.runs),
+                        f"{need.parameters / 1e6:,.1f}M",
+                        f"{need.gpu_bytes / 2**30:.0f} GiB",
+                        *("too small" if hour is None else f"{hour:.2g} h" for hour in hours),
+                    ]
+                )
+            )
+    return "\n".join(lines)
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def needs_of(experiment: Experiment, *, gpus: int = 1) -> Need:
