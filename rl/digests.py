@@ -33,6 +33,8 @@ def base_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """What of a run's plain configuration makes its base model: runs that agree in it start from
     one and the same."""
     task, engine = config["task"], config["engine"]
+    if "revision" in config["base"]:  # published: nothing here trained it
+        return {"base": config["base"]}
     return {
         "task": [task["name"], task["modulus"]],
         "base": config["base"],

@@ -28,6 +28,20 @@ def write_json(path: Path, data: Any) -> None:
         temporary.replace(path)
 
 
+def folder_named_by(variable: str) -> Path | None:
+    """The folder that an environment variable names; None if it is not set, or empty.
+
+    Raises:
+        UserError: it names no folder.
+    """
+    named = os.environ.get(variable)
+    if not named:
+        return None
+    if not Path(named).is_dir():
+        raise UserError(f"{variable}: expected a folder, got {named!r}; name one, or unset it")
+    return Path(named)
+
+
 def read_json(path: Path) -> Any:
     """Read one JSON file; a damaged one is named."""
     try:

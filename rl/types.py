@@ -25,9 +25,8 @@ class Problem:
 class Task(Protocol):
     """What trainers ask of a world. Training and held-out prompts never overlap."""
 
-    @property
-    def alphabet(self) -> str:
-        """Every character of its prompts and responses, each a token."""
+    def is_text(self, response: str) -> bool:
+        """Is it made of text alone? A special token is decoded by its name, and is none."""
 
     @property
     def difficulties(self) -> tuple[int, ...]:

@@ -22,7 +22,7 @@ def jobs_ratio() -> dict[str, Any]:
     """
     experiment = load_experiment(find_experiment(3), "laptop", {})
     CACHE.mkdir(parents=True, exist_ok=True)
-    make_base_model(CACHE, experiment.decoder(ARMS[0]).base_model(), lambda *_: None)
+    make_base_model(CACHE, experiment.decoder(ARMS[0]).generated, lambda *_: None)
     seconds = {}
     for jobs in (1, 2):
         with TemporaryDirectory(dir=CACHE.parent) as folder:

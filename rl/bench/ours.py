@@ -179,7 +179,7 @@ def toy_seed() -> dict[str, float]:
         "eval.samples": 1,
     }
     config = run_config("smoke", changes)
-    tokens = make_tokenizer(make_task(config.task))
+    tokens = make_tokenizer(make_task(config.generated.task))
     seconds = []
     for seed in range(6):
         model = new_decoder(tokens, seed=0, **config.base.model.model_dump())

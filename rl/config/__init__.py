@@ -41,6 +41,7 @@ from rl.config.ppo import CriticConfig, MissingEOSConfig, PPOConfig
 from rl.config.preferences import PreferencesConfig, TrainingPairsConfig
 from rl.config.programs import PROGRAMS, program_config
 from rl.config.proximal import ProximalConfig, TrustRegionConfig
+from rl.config.published import ProblemSetConfig, PublishedBaseConfig, PublishedTaskConfig
 from rl.config.reward import REWARDS_OF, ClassifierConfig, RewardConfig
 from rl.config.reward_model import PublishedPairsConfig, RewardModelConfig
 from rl.config.run import (
@@ -107,9 +108,12 @@ __all__ = [
     "PairsConfig",
     "PreferencesConfig",
     "ProfileName",
+    "ProblemSetConfig",
     "ProgramConfig",
     "ProximalConfig",
+    "PublishedBaseConfig",
     "PublishedPairsConfig",
+    "PublishedTaskConfig",
     "RewardConfig",
     "RewardFitConfig",
     "RewardModelConfig",

@@ -20,6 +20,8 @@ REWARDS_OF: Mapping[str, tuple[str, ...]] = {
     "poem": ("exact", "lines"),
     "not_offensive": ("exact", "classifier"),
     "tiny_programs": ("exact", "share_of_tests"),
+    "gsm8k": ("answer",),
+    "math": ("answer",),
 }
 
 

@@ -12,6 +12,12 @@ from rl.config.base import (
 )
 from rl.config.kl import KLConfig
 from rl.config.learned import Gold
+from rl.config.published import (
+    AnyBaseConfig,
+    AnyTaskConfig,
+    PublishedBaseConfig,
+    PublishedTaskConfig,
+)
 from rl.config.reward import REWARDS_OF, RewardConfig
 from rl.config.scalars import PositiveFloat, PositiveInt, Seed
 from rl.config.schema import Strict
@@ -59,13 +65,18 @@ class EngineConfig(Strict):
 
     A micro-batch has `micro_batch_tokens` at most, padding included (`auto`: by the rule of
     rl.trainers.parts, for CPU caches). `compile` runs the model through torch.compile, which takes
-    up to minutes at the start.
+    up to minutes at the start. `gradient_checkpointing` keeps of each block its input alone and
+    computes the rest again on the way back: less memory, more time.
     """
 
     zero_stage: Literal[0, 1, 2, 3] = 0
     precision: Literal["fp32", "bf16"] = "fp32"
     micro_batch_tokens: PositiveInt | Literal["auto"] = "auto"
     compile: bool = False
+    gradient_checkpointing: bool = False
+
+
+Published = tuple[PublishedTaskConfig, PublishedBaseConfig]
 
 
 class BaseModelConfig(Strict):
@@ -87,7 +98,11 @@ class ProgramConfig(Strict):
     engine: EngineConfig = EngineConfig()
 
     def base_model(self) -> BaseModelConfig | None:
-        """The base model that a run starts from; None for none."""
+        """The base model that a run starts from, to be trained first; None for none."""
+        return None
+
+    def published(self) -> Published | None:
+        """The published problems and checkpoint that a run is about; None for none."""
         return None
 
     def check_table(self) -> None:
@@ -105,19 +120,39 @@ class ProgramConfig(Strict):
 class DecoderRunConfig(ProgramConfig):
     """What every run of a decoder states, whatever is done with it."""
 
-    task: TaskConfig
-    base: BaseConfig
+    task: AnyTaskConfig
+    base: AnyBaseConfig
     rollout: RolloutConfig
     reward: RewardConfig
     optim: OptimConfig
     eval: EvalConfig
 
-    def base_model(self) -> BaseModelConfig:
+    @property
+    def generated(self) -> BaseModelConfig:
+        """Task and base model, where both are made here.
+
+        Raises:
+            TypeError: they are published ones.
+        """
+        task, base = self.task, self.base
+        if isinstance(task, PublishedTaskConfig) or isinstance(base, PublishedBaseConfig):
+            raise TypeError(f"{task.name}: no generated world")
+        return BaseModelConfig(task=task, base=base, engine=self.engine)
+
+    def base_model(self) -> BaseModelConfig | None:
+        """See ProgramConfig; a published one is fetched."""
+        return None if isinstance(self.base, PublishedBaseConfig) else self.generated
+
+    def published(self) -> Published | None:
         """See ProgramConfig."""
-        return BaseModelConfig(task=self.task, base=self.base, engine=self.engine)
+        task, base = self.task, self.base
+        if isinstance(task, PublishedTaskConfig) and isinstance(base, PublishedBaseConfig):
+            return task, base
+        return None
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
+        self._belong_together()
         if self.engine.zero_stage == 3:
             raise ValueError(
                 "engine.zero_stage: the sampler in the trainer's process needs whole weights; "
@@ -145,8 +180,38 @@ class DecoderRunConfig(ProgramConfig):
                 "reward.programs: expected with task.name tiny_programs, and only with it; state "
                 "interpreter or python, or leave it out"
             )
-        check_seen(self.task, self.base)
+        if self.published() is None:
+            check_seen(self.generated.task, self.generated.base)
         return self
+
+    def _belong_together(self) -> None:
+        """Published problems come with a published checkpoint, and with what is made for them."""
+        task, base = self.task, self.base
+        if isinstance(task, PublishedTaskConfig) != isinstance(base, PublishedBaseConfig):
+            named = base.name if isinstance(base, PublishedBaseConfig) else "one to be trained"
+            raise ValueError(
+                f"task, base: a published task is for a published checkpoint, and a generated "
+                f"one for the base model that learns its tokens; expected both published or "
+                f"neither, got task {task.name} and base {named}"
+            )
+        if not isinstance(base, PublishedBaseConfig):
+            return
+        if self.program != "policy":
+            raise ValueError(
+                f"program: {self.program} needs a generated world; expected policy with task "
+                f"{task.name}"
+            )
+        if self.reward.name != "answer" or self.eval.gold is not None or self.rollout.ignore_eos:
+            raise ValueError(
+                f"task {task.name}: all that is known of a response is its answer, where it ends; "
+                f"expected reward.name answer, no eval.gold and rollout.ignore_eos false, got "
+                f"{self.reward.name}, {self.eval.gold} and {self.rollout.ignore_eos}"
+            )
+        if self.rollout.max_new_tokens >= base.context:
+            raise ValueError(
+                f"rollout.max_new_tokens: prompt and response share base.context, {base.context} "
+                f"tokens; expected fewer, got {self.rollout.max_new_tokens}"
+            )
 
     def check_minibatches(self, minibatches: int) -> None:
         """Whether a batch divides into so many.
@@ -208,11 +273,12 @@ class RunConfig(DecoderRunConfig):
 
     def _one_right_response(self) -> None:
         """What rl.studies.gradient_weight takes for granted."""
-        if self.reward.name != "solution" or self.base.text.filler != 0 or self.rollout.ignore_eos:
+        filler = self.generated.base.text.filler
+        if self.reward.name != "solution" or filler != 0 or self.rollout.ignore_eos:
             raise ValueError(
                 "program gradient_weight: a problem must have one right response; expected "
                 "reward.name solution, base.text.filler 0 and rollout.ignore_eos false, got "
-                f"{self.reward.name}, {self.base.text.filler} and {self.rollout.ignore_eos}"
+                f"{self.reward.name}, {filler} and {self.rollout.ignore_eos}"
             )
         if self.reward.kl or self.kl is not None or self.loss.name not in ("reinforce", "clipped"):
             raise ValueError(

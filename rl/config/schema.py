@@ -27,6 +27,7 @@ MOST_ENTRIES = 10_000
 MOST_LEVELS = 20
 MOST_FAULTS = 20
 MOST_TOLD = 24  # known names in one message
+TAGS = ("(generated)", "(published)")  # pydantic's name for which of two a section is read as
 MISSING = "missing; every scientific setting must be stated"
 
 _TAG = "tag:yaml.org,2002:"
@@ -237,10 +238,11 @@ def _own_faults(error: ValidationError) -> list[Any]:
 
 
 def _fault(model: type[BaseModel], fault: Any) -> str:
-    place = ".".join(plain(str(part)) for part in fault["loc"]) or "(top)"
+    location = tuple(part for part in fault["loc"] if part not in TAGS)
+    place = ".".join(plain(str(part)) for part in location) or "(top)"
     if fault["type"] == "extra_forbidden":
-        siblings = _siblings(model, fault["loc"])
-        return f"{place}: unknown key; {closest(str(fault['loc'][-1]), siblings)}"
+        siblings = _siblings(model, location)
+        return f"{place}: unknown key; {closest(str(location[-1]), siblings)}"
     if fault["type"] == "missing":
         return f"{place}: {MISSING}"
     message = fault["msg"].removeprefix("Value error, ")

@@ -1,5 +1,6 @@
 """Preferences: those of people, read from public layouts, and synthetic ones whose gold reward is
-known. Whatever is left out is counted under its reason."""
+known; and published problems with their answers. Whatever is left out is counted under its reason.
+"""
 
 from rl.data.coverage import best_share, covered_chances, is_covered
 from rl.data.encode import Encoded, EncodedPair, Encoder, encode_pairs, encode_scored
@@ -12,9 +13,11 @@ from rl.data.labels import (
     unflipped_chances,
 )
 from rl.data.lengths import LengthRules, length_rules
-from rl.data.load import VARIABLE, Loaded, data_directory, load_preferences
+from rl.data.load import Loaded, load_preferences
+from rl.data.problems import LoadedProblems, WordProblem, load_problems
 from rl.data.report import FaultyRows, ReadReport, read_rows
 from rl.data.schemas import SCHEMAS, Fault, FaultyRowError, Schema
+from rl.data.source import VARIABLE, data_directory
 from rl.data.split import split_by_prompt
 from rl.data.synthetic import ListedPairs, Synthetic, listed_preferences, synthetic_preferences
 
@@ -32,9 +35,11 @@ __all__ = [
     "LengthRules",
     "ListedPairs",
     "Loaded",
+    "LoadedProblems",
     "ReadReport",
     "Schema",
     "Synthetic",
+    "WordProblem",
     "best_share",
     "covered_chances",
     "data_directory",
@@ -46,6 +51,7 @@ __all__ = [
     "length_rules",
     "listed_preferences",
     "load_preferences",
+    "load_problems",
     "read_rows",
     "share_against_gold",
     "split_by_prompt",

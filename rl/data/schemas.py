@@ -39,6 +39,9 @@ class Fault(StrEnum):
     BAD_ROLE = "role other than system, user or assistant"
     NOT_TWO_RESPONSES = "not two responses"
     BAD_CHOICE = "choice is neither 0 nor 1"
+    EMPTY_QUESTION = "empty question"
+    BAD_LEVEL = "level is none of 1 to 5"
+    NO_ANSWER = "solution without a final answer"
 
 
 Row = Mapping[str, Any]
@@ -69,8 +72,8 @@ def read_hh(row: Row) -> Preference:
     Raises:
         FaultyRowError: the row is no pair.
     """
-    (prompt, chosen), (other, rejected) = (_halves(text) for text in _texts(row, *PAIR))
-    _refuse(prompt != other, Fault.PROMPTS_DIFFER)
+    (prompt, chosen), (other, rejected) = (_halves(text) for text in texts(row, *PAIR))
+    refuse(prompt != other, Fault.PROMPTS_DIFFER)
     said = prompt.replace(HUMAN, "").replace(ASSISTANT, "")
     return _checked(Preference(prompt, chosen, rejected), said=said)
 
@@ -86,13 +89,13 @@ def read_ultrafeedback(row: Row) -> Preference:
         FaultyRowError: the row is no pair.
     """
     keys = ("score_chosen", "score_rejected")
-    _refuse(any(key not in row for key in (*PAIR, *keys)), Fault.MISSING_KEY)
-    _refuse(not all(_is_number(row[key]) for key in keys), Fault.WRONG_TYPE)
+    refuse(any(key not in row for key in (*PAIR, *keys)), Fault.MISSING_KEY)
+    refuse(not all(_is_number(row[key]) for key in keys), Fault.WRONG_TYPE)
     scores = {key: float(row[key]) for key in keys}
     left, right = (_turns(row[key]) for key in PAIR)
-    _refuse(left[:-1] != right[:-1], Fault.PROMPTS_DIFFER)
-    _refuse(scores["score_chosen"] == scores["score_rejected"], Fault.TIED_SCORES)
-    _refuse(scores["score_chosen"] < scores["score_rejected"], Fault.SCORES_AGAINST_LABEL)
+    refuse(left[:-1] != right[:-1], Fault.PROMPTS_DIFFER)
+    refuse(scores["score_chosen"] == scores["score_rejected"], Fault.TIED_SCORES)
+    refuse(scores["score_chosen"] < scores["score_rejected"], Fault.SCORES_AGAINST_LABEL)
     prompt = "".join(f"{MARKS[role]} {content}" for role, content in left[:-1]) + ASSISTANT
     said = "".join(content for role, content in left[:-1] if role == "user")
     return _checked(
@@ -111,16 +114,16 @@ def read_tldr(row: Row) -> Preference:
     Raises:
         FaultyRowError: the row is no pair.
     """
-    _refuse(any(key not in row for key in ("info", "summaries", "choice")), Fault.MISSING_KEY)
+    refuse(any(key not in row for key in ("info", "summaries", "choice")), Fault.MISSING_KEY)
     info, summaries, choice = row["info"], row["summaries"], row["choice"]
     typed = isinstance(info, Mapping) and isinstance(summaries, list) and _is_number(choice)
-    _refuse(not typed, Fault.WRONG_TYPE)
-    _refuse(choice not in (0, 1), Fault.BAD_CHOICE)
-    _refuse(len(summaries) != 2, Fault.NOT_TWO_RESPONSES)
-    _refuse(not all(isinstance(summary, Mapping) for summary in summaries), Fault.WRONG_TYPE)
-    _refuse("post" in info and info["post"] is None, Fault.EMPTY_PROMPT)
-    subreddit, title, post = _texts(info, "subreddit", "title", "post")
-    written = [f" {_texts(summary, 'text')[0].strip()}" for summary in summaries]
+    refuse(not typed, Fault.WRONG_TYPE)
+    refuse(choice not in (0, 1), Fault.BAD_CHOICE)
+    refuse(len(summaries) != 2, Fault.NOT_TWO_RESPONSES)
+    refuse(not all(isinstance(summary, Mapping) for summary in summaries), Fault.WRONG_TYPE)
+    refuse("post" in info and info["post"] is None, Fault.EMPTY_PROMPT)
+    subreddit, title, post = texts(info, "subreddit", "title", "post")
+    written = [f" {texts(summary, 'text')[0].strip()}" for summary in summaries]
     prompt = f"SUBREDDIT: r/{subreddit}\n\nTITLE: {title}\n\nPOST: {post}\n\nTL;DR:"
     chosen, rejected = written[int(choice)], written[1 - int(choice)]
     return _checked(Preference(prompt, chosen, rejected), said=post)
@@ -134,25 +137,26 @@ SCHEMAS: Mapping[str, Schema] = {
 }
 
 
-def _refuse(wrong: bool, fault: Fault) -> None:
+def refuse(wrong: bool, fault: Fault) -> None:
+    """Raises FaultyRowError where something is `wrong`."""
     if wrong:
         raise FaultyRowError(fault)
 
 
 def _checked(pair: Preference, *, said: str) -> Preference:
     """The pair, if there is something in each of its parts; `said` is the prompt without frame."""
-    _refuse(not said.strip(), Fault.EMPTY_PROMPT)
-    _refuse(not pair.chosen.strip(), Fault.EMPTY_CHOSEN)
-    _refuse(not pair.rejected.strip(), Fault.EMPTY_REJECTED)
-    _refuse(pair.chosen.strip() == pair.rejected.strip(), Fault.SAME_RESPONSES)
+    refuse(not said.strip(), Fault.EMPTY_PROMPT)
+    refuse(not pair.chosen.strip(), Fault.EMPTY_CHOSEN)
+    refuse(not pair.rejected.strip(), Fault.EMPTY_REJECTED)
+    refuse(pair.chosen.strip() == pair.rejected.strip(), Fault.SAME_RESPONSES)
     return pair
 
 
 def _halves(dialogue: str) -> tuple[str, str]:
     """What stands up to the last assistant mark, itself included, and what follows it."""
     before, mark, response = dialogue.rpartition(ASSISTANT)
-    _refuse(not mark, Fault.NO_ASSISTANT)
-    _refuse(HUMAN in response, Fault.ENDS_WITH_HUMAN)
+    refuse(not mark, Fault.NO_ASSISTANT)
+    refuse(HUMAN in response, Fault.ENDS_WITH_HUMAN)
     return before + mark, response
 
 
@@ -162,21 +166,26 @@ def _turns(messages: object) -> list[tuple[str, str]]:
         raise FaultyRowError(Fault.WRONG_TYPE)
     turns = []
     for message in messages:
-        role, content = _texts(message, "role", "content")
-        _refuse(role not in MARKS, Fault.BAD_ROLE)
+        role, content = texts(message, "role", "content")
+        refuse(role not in MARKS, Fault.BAD_ROLE)
         turns.append((role, content))
-    _refuse(all(role != "assistant" for role, _ in turns), Fault.NO_ASSISTANT)
-    _refuse(turns[-1][0] != "assistant", Fault.ENDS_WITH_HUMAN)
+    refuse(all(role != "assistant" for role, _ in turns), Fault.NO_ASSISTANT)
+    refuse(turns[-1][0] != "assistant", Fault.ENDS_WITH_HUMAN)
     return turns
 
 
-def _texts(row: Row, *keys: str) -> list[str]:
-    _refuse(any(key not in row for key in keys), Fault.MISSING_KEY)
-    texts = [row[key] for key in keys]
-    _refuse(not all(isinstance(text, str) for text in texts), Fault.WRONG_TYPE)
+def texts(row: Row, *keys: str) -> list[str]:
+    """The texts under these keys.
+
+    Raises:
+        FaultyRowError: one is missing, or no text.
+    """
+    refuse(any(key not in row for key in keys), Fault.MISSING_KEY)
+    found = [row[key] for key in keys]
+    refuse(not all(isinstance(text, str) for text in found), Fault.WRONG_TYPE)
     # JSON can spell half a surrogate pair; no encoding of real text can.
-    _refuse(any(HALF_PAIR.search(text) for text in texts), Fault.NOT_UNICODE)
-    return texts
+    refuse(any(HALF_PAIR.search(text) for text in found), Fault.NOT_UNICODE)
+    return found
 
 
 def _is_number(value: object) -> bool:

@@ -117,6 +117,18 @@ POLICY: dict[str, Metric] = {
         "share of programs that are none, or take what is not there, or divide by 0"
     ),
     "eval/ignores_input": _decoder("share of responses: programs without their input"),
+    # Of published problems, in a training batch and in an evaluation. A response that was cut off
+    # is not judged, and is among none of these.
+    **{
+        f"{where}/verdict_{name}": Metric("policy", f"share of responses {meaning}; worth 0")
+        for where in ("train", "eval")
+        for name, meaning in (
+            ("no_answer", "that ended by themselves and state no answer"),
+            ("too_long", "whose answer is longer than any that could be right"),
+            ("timeout", "whose answer took longer to compare than task.verify_seconds"),
+            ("memory", "whose answer took more memory to compare than there was"),
+        )
+    },
     # The gradient-weight study: one measurement at the base model, step 0.
     "weight/p": Metric(
         "gradient_weight", "exact success rate of the base model, mean over problems", "difficulty"

@@ -63,10 +63,16 @@ def save_decoder(model: Decoder, tokenizer: Tokenizer | ByteTokenizer, directory
     tokenizer.save(directory)
 
 
-def load_decoder(directory: Path) -> Decoder:
-    """Read a decoder from a folder in the hub's layout; nothing is downloaded."""
+def load_decoder(directory: Path, *, dtype: torch.dtype | None = None) -> Decoder:
+    """Read a decoder from a folder in the hub's layout, in `dtype`, or as it was written; nothing
+    is downloaded, and no code is run that stands beside the weights."""
     model: Decoder = AutoModelForCausalLM.from_pretrained(
-        directory, local_files_only=True, use_safetensors=True, attn_implementation="sdpa"
+        directory,
+        local_files_only=True,
+        use_safetensors=True,
+        trust_remote_code=False,
+        attn_implementation="sdpa",
+        dtype="auto" if dtype is None else dtype,
     )
     return model
 

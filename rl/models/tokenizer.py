@@ -8,11 +8,15 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Split
 from transformers import PreTrainedTokenizerFast
 
+from rl.models.ends import Ends
+
 PAD, EOS, UNKNOWN = "<pad>", "<eos>", "<unk>"
 
 
 class Tokenizer:
     """Characters to ids and back. Padding and EOS are tokens of their own, never text."""
+
+    ends: Ends | None = None  # EOS alone ends a response
 
     def __init__(self, alphabet: str) -> None:
         """Build for the distinct characters of `alphabet`, in their order."""

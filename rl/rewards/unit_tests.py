@@ -20,6 +20,6 @@ def share_of_tests(task: TestedTask, rollout: Rollout) -> float:
     """The share of hidden tests passed, if the response ended by itself, else 0."""
     if rollout.completion.finish_reason != "stop":
         return 0.0
-    if not set(rollout.text) <= set(task.alphabet):  # a special token, decoded by its name
+    if not task.is_text(rollout.text):
         return 0.0
     return task.share(rollout.problem, rollout.text)

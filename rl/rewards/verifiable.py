@@ -28,7 +28,7 @@ def exact(task: Task, rollout: Rollout) -> float:
 def is_whole(task: Task, rollout: Rollout) -> bool:
     """Whether the response ended by itself and is text: a special token is decoded by its name."""
     ended = rollout.completion.finish_reason == "stop"
-    return ended and set(rollout.text) <= set(task.alphabet)
+    return ended and task.is_text(rollout.text)
 
 
 def _checked(task: Task, rollout: Rollout, *, every_step: bool) -> float:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from rl.models import Ends
 from rl.rollout.decoding import Decoding, decode_with, rows_at_once
 from rl.rollout.sampler import Request
 from rl.seeding import uniforms
@@ -31,16 +32,19 @@ class LocalSampler:
         pad_id: int,
         max_rows: int,
         share_prompts: bool = True,
+        ends: Ends | None = None,
     ) -> None:
         """`max_rows` bounds the rows decoded at once; the rule for CPU caches may take fewer.
 
-        With `share_prompts` a prompt is read once for all of a batch's rows that have it.
+        With `share_prompts` a prompt is read once for all of a batch's rows that have it. `ends`
+        is where a response ends besides EOS.
         """
         self._model = model
         self._eos_id = eos_id
         self._pad_id = pad_id
         self._max_rows = max_rows
         self._share_prompts = share_prompts
+        self._ends = ends
 
     def load_weights(self, state: Mapping[str, Tensor]) -> None:
         """Copy weights in; free where `state` is this very model's own."""
@@ -64,8 +68,8 @@ class LocalSampler:
             temperature: logits are divided by it; log-probs are under the result.
             max_new_tokens: a row that has not sampled EOS by then, or by its own request's limit,
                 ends with reason `length`.
-            ignore_eos: EOS is a token like any other, so that every row gets all its tokens; the
-                reason still says `stop` where it was sampled.
+            ignore_eos: EOS, or another end, is like any other token, so that every row gets all
+                its tokens; the reason still says `stop` where it was sampled.
         """
         order = sorted(range(len(requests)), key=lambda i: len(requests[i].prompt_ids))
         found: dict[int, Completion] = {}
@@ -105,6 +109,8 @@ class LocalSampler:
             out_token_BT[row_B[live_B], t] = next_B[live_B]
             out_logp_BT[row_B[live_B], t] = logp_B[live_B]
             eos_B = live_B & (next_B == self._eos_id)
+            if self._ends is not None:
+                eos_B |= self._other_ends(self._ends, out_token_BT[:, : t + 1], row_B, live_B)
             stopped_B[row_B[eos_B]] = True
             if not ignore_eos:
                 length_B[row_B[eos_B]] = t + 1
@@ -119,6 +125,15 @@ class LocalSampler:
                 next_B, row_B, live_B = next_B[keep], row_B[keep], live_B[keep]
             logits_BV = decoding.step(next_B)
         return _completions(out_token_BT, out_logp_BT, length_B, stopped_B)
+
+    def _other_ends(self, ends: Ends, token_BT: Tensor, row_B: Tensor, live_B: Tensor) -> Tensor:
+        """Which live rows end with their last token, EOS apart."""
+        found_B = torch.zeros_like(live_B)
+        last = token_BT[row_B, -1].tolist()
+        for i, live in enumerate(live_B.tolist()):
+            if live and last[i] in ends.may_end:
+                found_B[i] = ends.reached(tuple(token_BT[row_B[i], -ends.window :].tolist()))
+        return found_B
 
 
 def _even_parts(order: list[int], most: int) -> Iterator[list[int]]:

@@ -123,6 +123,12 @@ def _check_data(specs: list[RunSpec]) -> None:
                 checked.add(asked)
                 _check_published(arm, config.data)
             continue
+        if isinstance(config, DecoderRunConfig) and config.published() is not None:
+            asked = config.model_dump_json(include={"task", "base", "rollout"})
+            if asked not in checked:
+                checked.add(asked)
+                _check_published_task(arm, config)
+            continue
         made = config.base_model()
         if made is None:
             continue
@@ -159,6 +165,16 @@ def _check_published(arm: str, data: PublishedPairsConfig) -> None:
         )
     except UserError as error:
         raise UserError(f"arm {arm}: {error}; or choose other arms with ARMS") from None
+
+
+def _check_published_task(arm: str, config: DecoderRunConfig) -> None:
+    """The checkpoint and its problems can be had here; from the hub they come now."""
+    from rl.trainers.published import prepare  # seconds of imports, as above
+
+    try:
+        prepare(config)
+    except UserError as error:
+        raise UserError(f"arm {arm}: {error}") from None
 
 
 def _write_plan(root: Path, experiment: Experiment) -> None:

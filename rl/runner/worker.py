@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rl.artifacts import RunWriter, run_directory
-from rl.config import RunSpec, config_digest
+from rl.config import DecoderRunConfig, RunSpec, config_digest
 from rl.digests import file_sha256
 from rl.errors import UserError
 from rl.files import named
@@ -104,12 +104,14 @@ def _do(job: Job, report: Callable[[int, float], None]) -> None:
     from rl.models import load_decoder
     from rl.runner.base_models import base_directory, make_base_model
     from rl.runner.provenance import machine, versions
+    from rl.trainers.published import load_published
 
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     torch.set_num_threads(1)  # another number of threads sums in another order
     spec, every_s = job.spec, job.checkpoint_seconds
-    start, base_facts = {}, {}
+    start: dict[str, Any] = {}
+    base_facts: dict[str, Any] = {}
     made = spec.config.base_model()
     if made is not None:
         if not spec.arm:
@@ -121,6 +123,9 @@ def _do(job: Job, report: Callable[[int, float], None]) -> None:
             "base_model": base.name,
             "base_sha256": file_sha256(base / "model.safetensors"),
         }
+    elif isinstance(spec.config, DecoderRunConfig):  # it was fetched before any run
+        model, base_facts = load_published(spec.config)
+        start = {"model": model}
     manifest = {
         **job.facts,
         "arm": spec.arm,

@@ -59,7 +59,7 @@ def measure_gradient_weight(
     Problems whose direction samples are all right or all wrong have no direction and are left
     out; those samples are not the ones measured.
     """
-    task = make_task(config.task)
+    task = make_task(config.generated.task)
     tokenizer = make_tokenizer(task)
     if torch.cuda.is_available():
         model.cuda()  # type: ignore[call-arg]  # transformers wraps it without its type

@@ -32,6 +32,10 @@ class World(ABC):
     def alphabet(self) -> str:
         """Every character of its prompts and responses, each a token."""
 
+    def is_text(self, response: str) -> bool:
+        """Whether it is of the alphabet: names of special tokens are not."""
+        return set(response) <= set(self.alphabet)
+
     @property
     def difficulties(self) -> tuple[int, ...]:
         """Numbers of symbols, ascending."""

@@ -7,12 +7,13 @@ from torch import Tensor
 
 from rl.artifacts import RunWriter
 from rl.config import DecoderRunConfig
-from rl.models import Tokenizer
+from rl.models import AnyTokenizer
 from rl.rewards import REWARDS
 from rl.rollout import Sampler
 from rl.seeding import derive
 from rl.tasks import has_duplicates
 from rl.trainers.parts import make_task
+from rl.trainers.published import verdict_shares
 from rl.trainers.rollouts import roll_out
 from rl.trainers.scoring import Scorer
 from rl.types import Completion, Problem, Rollout
@@ -30,7 +31,7 @@ def evaluate(
     config: DecoderRunConfig,
     problems: Sequence[Problem],
     scorer: Scorer,
-    tokenizer: Tokenizer,
+    tokenizer: AnyTokenizer,
     sampler: Sampler,
     log: RunWriter,
     seed: int,
@@ -83,7 +84,7 @@ def evaluate(
         },
     )
     if config.eval.gold is not None:
-        gold, task = REWARDS[config.eval.gold], make_task(config.task)
+        gold, task = REWARDS[config.eval.gold], make_task(config.generated.task)
         gold_B = [gold.score(task, rollout) for rollout in rollouts]
         log.log(step, {"eval/gold": _mean(mean_by_difficulty(difficulty_B, gold_B))})
     if config.eval.base_kl and from_base is not None:
@@ -101,6 +102,8 @@ def evaluate(
     end_B = [scorer.end(rollout) for rollout in rollouts] if scorer.end else []
     if end_B:
         log.log(step, program_ends(end_B, [rollout.text for rollout in rollouts]))
+    if scorer.verdict:
+        log.log(step, verdict_shares("eval", [scorer.verdict(rollout) for rollout in rollouts]))
     if step in (0, config.steps):
         _log_samples(log, rollouts, proxy_B, hacked_B, end_B, step)
     return sum(len(rollout.completion.token_ids) for rollout in sampled)

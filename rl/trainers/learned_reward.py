@@ -72,8 +72,8 @@ def as_program(config: DecoderRunConfig, settings: LearnedRewardConfig) -> Rewar
     """The same reward model as a run of its own: in single precision, whatever the policy's."""
     return RewardModelConfig(
         program="reward_model",
-        task=config.task,
-        base=config.base,
+        task=config.generated.task,
+        base=config.generated.base,
         engine=EngineConfig(micro_batch_tokens=config.engine.micro_batch_tokens),
         eval_every=settings.steps,
         **{name: getattr(settings, name) for name in type(settings).model_fields},

@@ -1,14 +1,16 @@
 """From configuration to the objects that a loop needs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from rl.config import EngineConfig, OptimConfig, TaskConfig
+from rl.config import DecoderRunConfig, EngineConfig, OptimConfig, TaskConfig
 from rl.engine import Engine
-from rl.models import Decoder, FusedDecoder, Tokenizer
+from rl.models import AnyTokenizer, Decoder, FusedDecoder, Tokenizer
 from rl.tasks import TASKS, World
+from rl.trainers.published import open_task
+from rl.types import Task
 
 CACHE_BYTES = 24 * 2**20  # of a core's share of the caches
 
@@ -23,11 +25,22 @@ def make_tokenizer(task: World) -> Tokenizer:
     return Tokenizer(task.alphabet)
 
 
+def open_world(config: DecoderRunConfig) -> tuple[Task, AnyTokenizer, Callable[[], None]]:
+    """A run's task, generated or published, its tokenizer, and what is to be called at its end."""
+    if config.published() is not None:
+        return open_task(config)
+    task = make_task(config.generated.task)
+    return task, make_tokenizer(task), lambda: None
+
+
 def make_engine(
     model: Decoder, optim: OptimConfig, engine: EngineConfig, total_updates: int
 ) -> Engine:
     """The model under DeepSpeed, for a run of `total_updates` optimiser updates."""
-    return engine_for(FusedDecoder(model, fuse=not engine.compile), optim, engine, total_updates)
+    if engine.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    fuse = not (engine.compile or engine.gradient_checkpointing)
+    return engine_for(FusedDecoder(model, fuse=fuse), optim, engine, total_updates)
 
 
 def engine_for(

@@ -16,7 +16,8 @@ from rl.config import RunConfig
 from rl.models import Decoder
 from rl.trainers.evaluation import evaluate, mean_by_difficulty
 from rl.trainers.memory import state_bytes
-from rl.trainers.parts import make_engine, make_task, make_tokenizer, micro_batch_tokens
+from rl.trainers.parts import make_engine, micro_batch_tokens, open_world
+from rl.trainers.published import verdict_shares
 from rl.trainers.reference import Frozen, Reference
 from rl.trainers.rollouts import collate, make_sampler, training_rollouts
 from rl.trainers.scoring import make_scorer
@@ -40,8 +41,7 @@ def train_policy(
     Training metrics of step k are of the batch before its update, evaluations likewise; the last
     evaluation, logged at step `config.steps`, is of the trained model.
     """
-    task = make_task(config.task)
-    tokenizer = make_tokenizer(task)
+    task, tokenizer, close_world = open_world(config)
     scorer = make_scorer(config, task, model=model, seed=seed)
     reference = Reference(model, config) if config.reward.kl or config.kl else None
     base = None
@@ -97,6 +97,7 @@ def train_policy(
                 engine, model, batch, scores_PG, step=step, micro_tokens=micro_tokens
             )
             rewards_PG = scores_PG - distance.off_reward_PG
+        verdict_B = [scorer.verdict(r) for r in rollouts_B] if scorer.verdict else []
         advantages_PG = advantages(
             rewards_PG,
             baseline=config.advantage.baseline,
@@ -125,6 +126,7 @@ def train_policy(
             step,
             {
                 **batch_metrics(rollouts_B, scores_PG, advantages_PG),
+                **(verdict_shares("train", verdict_B) if verdict_B else {}),
                 **(distance.metrics if distance else {}),
                 **updated,
                 "train/update_norm": float((flat(model) - before).norm()),
@@ -139,6 +141,7 @@ def train_policy(
 
     tokens += judge(config.steps)
     engine.close()
+    close_world()
     return tokens
 
 

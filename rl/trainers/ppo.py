@@ -41,7 +41,7 @@ def train_ppo(
     Training metrics of step k are of the batch before its updates, evaluations likewise; the last
     evaluation, logged at step `config.steps`, is of the trained model.
     """
-    task = make_task(config.task)
+    task = make_task(config.generated.task)
     tokenizer = make_tokenizer(task)
     scorer = make_scorer(config, task, model=model, seed=seed)
     micro_tokens = micro_batch_tokens(config.engine, model)

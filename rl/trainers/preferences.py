@@ -50,7 +50,7 @@ def train_preferences(
     Training metrics of step k are of its batch before the update, evaluations likewise; the last
     evaluation, logged at step `config.steps`, is of the trained model.
     """
-    task = make_task(config.task)
+    task = make_task(config.generated.task)
     tokenizer = make_tokenizer(task)
     scorer = make_scorer(config, task, model=model, seed=seed)
     tokens = 0

@@ -8,26 +8,31 @@ import torch
 from torch import Tensor
 
 from rl.config import DecoderRunConfig
-from rl.models import Decoder, Tokenizer
+from rl.models import AnyTokenizer, Decoder
 from rl.rollout import LocalSampler, Request, Sampler
 from rl.seeding import derive
-from rl.tasks import World
 from rl.trainers.parts import pad_right
-from rl.types import Batch, Problem, Rollout
+from rl.types import Batch, Problem, Rollout, Task
 
 Ids = tuple[int, ...]
 MAX_ROWS = 1024  # rows decoded at once, which bounds the sampler's memory
 
 
-def make_sampler(model: Decoder, tokenizer: Tokenizer) -> LocalSampler:
+def make_sampler(model: Decoder, tokenizer: AnyTokenizer) -> LocalSampler:
     """A sampler on the model's own weights."""
-    return LocalSampler(model, eos_id=tokenizer.eos_id, pad_id=tokenizer.pad_id, max_rows=MAX_ROWS)
+    return LocalSampler(
+        model,
+        eos_id=tokenizer.eos_id,
+        pad_id=tokenizer.pad_id,
+        max_rows=MAX_ROWS,
+        ends=tokenizer.ends,
+    )
 
 
 def training_rollouts(
     config: DecoderRunConfig,
-    task: World,
-    tokenizer: Tokenizer,
+    task: Task,
+    tokenizer: AnyTokenizer,
     sampler: Sampler,
     *,
     seed: int,
@@ -57,7 +62,7 @@ def training_rollouts(
 def roll_out(
     wanted: Sequence[tuple[Problem, int, int]],
     *,
-    tokenizer: Tokenizer,
+    tokenizer: AnyTokenizer,
     sampler: Sampler,
     temperature: float,
     max_new_tokens: int,

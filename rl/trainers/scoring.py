@@ -14,24 +14,28 @@ from rl.models import Decoder
 from rl.rewards import REWARDS, OffenceClassifier, Reward, exact, is_whole, label_loss
 from rl.rewards.sandbox import find_way
 from rl.seeding import derive
-from rl.tasks import NotOffensive, TinyPrograms, World
+from rl.tasks import NotOffensive, TinyPrograms
+from rl.tasks.published import PublishedTask
 from rl.tasks.tiny_programs import hidden_inputs
 from rl.trainers.boxed import BoxedPrograms
 from rl.trainers.learned_reward import LearnedReward, learn_reward
 from rl.trainers.parts import engine_for
-from rl.types import Rollout
+from rl.trainers.published import verdict_of
+from rl.types import Rollout, Task
 
 
 @dataclass(frozen=True)
 class Scorer:
     """A Reward in its world: `scores` are trained for, and are at most `best`; `right` is what was
-    meant, 1 or 0. Where responses are programs, `end` says how they end; where the reward is a
-    reward model's, `learned` is that."""
+    meant, 1 or 0. Where responses are programs, `end` says how they end; where problems are
+    published, `verdict` what became of them; where the reward is a reward model's, `learned` is
+    that."""
 
     scores: Callable[[Sequence[Rollout]], list[float]]
     best: float
     right: Callable[[Rollout], float]
     end: Callable[[Rollout], str] | None = None
+    verdict: Callable[[Rollout], str] | None = None
     learned: LearnedReward | None = None
 
     def rewards(self, rollouts_B: Sequence[Rollout], *, scale: float, group_size: int) -> Tensor:
@@ -40,7 +44,7 @@ class Scorer:
         return torch.tensor(values, dtype=torch.float64).view(-1, group_size)
 
 
-def make_scorer(config: DecoderRunConfig, task: World, *, model: Decoder, seed: int) -> Scorer:
+def make_scorer(config: DecoderRunConfig, task: Task, *, model: Decoder, seed: int) -> Scorer:
     """The reward that `config` names, in its world. A reward model is made from `model`, which is
     the base model still, and by the run's seed.
 
@@ -51,14 +55,15 @@ def make_scorer(config: DecoderRunConfig, task: World, *, model: Decoder, seed: 
         learned = learn_reward(config, config.reward.learned, model=model, seed=seed)
         meant = REWARDS[config.reward.learned.data.gold]
         return Scorer(learned.scores, math.inf, partial(meant.right, task), learned=learned)
-    if config.reward.programs == "python":
+    if config.reward.programs == "python" and isinstance(task, TinyPrograms):
         task = BoxedPrograms(task.modulus, task.digits, find_way())
     reward = REWARDS.get(config.reward.name) or _classifier_reward(config, task)
     end = partial(program_end, task) if isinstance(task, TinyPrograms) else None
-    return Scorer(one_by_one(reward, task), reward.best, partial(reward.right, task), end)
+    verdict = partial(verdict_of, task) if isinstance(task, PublishedTask) else None
+    return Scorer(one_by_one(reward, task), reward.best, partial(reward.right, task), end, verdict)
 
 
-def one_by_one(reward: Reward, task: World) -> Callable[[Sequence[Rollout]], list[float]]:
+def one_by_one(reward: Reward, task: Task) -> Callable[[Sequence[Rollout]], list[float]]:
     """A reward of one response as one of many."""
 
     def scores(rollouts: Sequence[Rollout]) -> list[float]:
@@ -76,15 +81,15 @@ def program_end(task: TinyPrograms, rollout: Rollout) -> str:
     return task.judge(problem, rollout.text, hidden_inputs(problem)).reason
 
 
-def _classifier_reward(config: DecoderRunConfig, task: World) -> Reward:
+def _classifier_reward(config: DecoderRunConfig, task: Task) -> Reward:
     """P(good) of the text; 0 for a response that was cut off."""
     settings = config.reward.classifier
     if settings is None or not isinstance(task, NotOffensive):  # DecoderRunConfig has seen to both
         raise TypeError(f"no classifier for {task}")
-    labelled = labelled_texts(task, config.base.text, settings)
+    labelled = labelled_texts(task, config.generated.base.text, settings)
     classifier = train_classifier(settings, labelled, task.alphabet)
 
-    def score(task: World, rollout: Rollout) -> float:
+    def score(task: Task, rollout: Rollout) -> float:
         return classifier.score(rollout.text) if is_whole(task, rollout) else 0.0
 
     return Reward(score, classifier.score(""), exact)

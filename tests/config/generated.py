@@ -171,6 +171,7 @@ def runs(draw: st.DrawFn) -> dict[str, Any]:
             "precision": draw(st.sampled_from(["fp32", "bf16"])),
             "micro_batch_tokens": draw(st.just("auto") | st.integers(1, 2**20)),
             "compile": draw(st.booleans()),
+            "gradient_checkpointing": draw(st.booleans()),
         },
         "kl": penalty,
     }

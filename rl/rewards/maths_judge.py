@@ -1,0 +1,143 @@
+"""Whether a stated answer is the reference: exact where it is plain, else by algebra.
+
+Plain numbers and words are compared in this process (rl.rewards.maths_plain). All else goes to
+math-verify (Kydlicek 2025), in a process of its own (rl.rewards.maths_worker) that the kernel ends
+when its time is up. It is started when first needed and serves many answers; after an end a new
+one is started for the next.
+"""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from rl.errors import UserError
+from rl.rewards.maths import Verdict
+from rl.rewards.maths_plain import LONGEST, clean, decide, readable
+
+WORKER = Path(__file__).with_name("maths_worker.py")
+ENVIRONMENT = {"PYTHONHASHSEED": "0"}  # sympy's order of work depends on hashes
+TIME_IS_UP = (-signal.SIGPROF, -signal.SIGALRM)
+
+
+class Judge:
+    """Verdicts on answers; a context manager that ends its process. For one thread.
+
+    `seconds` is the CPU time for one answer, `memory_bytes` the address space of the process, which
+    takes 100 MB to start.
+    """
+
+    def __init__(self, *, seconds: float, memory_bytes: int = 2**30) -> None:
+        if seconds <= 0 or memory_bytes < 2**27:
+            raise UserError(
+                "judge of maths answers: expected seconds above 0 and memory_bytes of 2**27 or "
+                f"more, got {seconds} and {memory_bytes}; raise them"
+            )
+        self.seconds = seconds
+        self.memory_bytes = memory_bytes
+        self._algebra: _Algebra | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process, if there is one. The judge starts another when it needs it."""
+        if self._algebra is not None:
+            self._algebra.end()
+        self._algebra = None
+
+    def verify(self, stated: str | None, reference: str) -> Verdict:
+        """The verdict on one answer, as rl.rewards.maths.stated_answer gives it.
+
+        Raises:
+            UserError: there is no reference, or the process does not start.
+        """
+        expected = clean(reference)
+        if not expected:
+            raise UserError(
+                f"judge of maths answers: expected a reference answer, got {reference!r}; "
+                "drop this problem"
+            )
+        stripped = "" if stated is None else stated.strip()
+        if len(stripped) > LONGEST:
+            return Verdict.TOO_LONG
+        if not readable(stripped):
+            return Verdict.WRONG
+        answer = clean(stripped)
+        if not answer:
+            return Verdict.NO_ANSWER
+        decided = decide(answer, expected)
+        if isinstance(decided, bool):
+            return Verdict.RIGHT if decided else Verdict.WRONG
+        return self._ask(decided)
+
+    def verify_all(self, pairs: Iterable[tuple[str | None, str]]) -> list[Verdict]:
+        """The verdict on each pair of stated answer and reference; equal pairs are judged once."""
+        pairs = list(pairs)
+        verdicts = {pair: self.verify(*pair) for pair in dict.fromkeys(pairs)}
+        return [verdicts[pair] for pair in pairs]
+
+    def _ask(self, question: tuple[str, str]) -> Verdict:
+        if self._algebra is None or self._algebra.has_ended():
+            self.close()
+            self._algebra = _Algebra(self.seconds, self.memory_bytes)
+        return self._algebra.ask(question)
+
+
+class _Algebra:
+    """The process that compares by algebra."""
+
+    def __init__(self, seconds: float, memory_bytes: int) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-s", "-P", WORKER, str(seconds), str(memory_bytes)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=ENVIRONMENT,
+            start_new_session=True,  # a terminal's ^C is for us: the process ends with its input
+        )
+        assert self._process.stdin is not None  # noqa: S101  # a pipe was asked for
+        assert self._process.stdout is not None  # noqa: S101
+        self._questions, self._answers = self._process.stdin, self._process.stdout
+        if self._answers.readline() != b"ready\n":
+            raise UserError(
+                f"judge of maths answers: expected its process to start, got status {self.end()}; "
+                "see that math-verify is installed (make setup) and that memory_bytes is enough"
+            )
+
+    def ask(self, question: tuple[str, str]) -> Verdict:
+        """The verdict on a reference and an answer. The process is there for another or ended."""
+        answer = b""
+        try:
+            self._questions.write(json.dumps(question).encode() + b"\n")
+            self._questions.flush()
+            answer = self._answers.readline()
+        finally:  # nor is it of use after an interrupt: its next line would be this answer
+            status = None if answer else self.end()
+        if status is None:
+            return Verdict(answer.decode().strip())
+        return Verdict.TIMEOUT if status in TIME_IS_UP else Verdict.MEMORY
+
+    def has_ended(self) -> bool:
+        """Whether the process is gone."""
+        return self._process.poll() is not None
+
+    def end(self) -> int:
+        """End the process, if it has not ended by itself; its status."""
+        self._process.kill()
+        status = self._process.wait()
+        self._questions.close()
+        self._answers.close()
+        return status

@@ -1,0 +1,131 @@
+r"""What stands behind a number: a unit of measure, a percent sign, a base, a few words.
+
+A unit may be left out, but not be another one: 5 is 5 cm, 5 m is not 5 cm, and no unit is
+converted. Words that may change the number (million, half, or) are no unit.
+"""
+
+import re
+from collections.abc import Sequence
+
+MOST_WORDS = 4
+UNITS = {
+    **dict.fromkeys(("cm", "centimeter", "centimetre"), "cm"),
+    **dict.fromkeys(("mm", "millimeter", "millimetre"), "mm"),
+    **dict.fromkeys(("km", "kilometer", "kilometre"), "km"),
+    **dict.fromkeys(("m", "meter", "metre"), "m"),
+    **dict.fromkeys(("in", "inch", "inches"), "in"),
+    **dict.fromkeys(("ft", "foot", "feet"), "ft"),
+    **dict.fromkeys(("yd", "yard"), "yd"),
+    **dict.fromkeys(("mi", "mile"), "mi"),
+    **dict.fromkeys(("kg", "kilogram"), "kg"),
+    **dict.fromkeys(("mg", "milligram"), "mg"),
+    **dict.fromkeys(("g", "gram"), "g"),
+    **dict.fromkeys(("lb", "lbs", "pound"), "lb"),
+    **dict.fromkeys(("oz", "ounce"), "oz"),
+    **dict.fromkeys(("l", "liter", "litre"), "l"),
+    **dict.fromkeys(("ml", "milliliter", "millilitre"), "ml"),
+    **dict.fromkeys(("s", "sec", "second"), "s"),
+    **dict.fromkeys(("min", "minute"), "min"),
+    **dict.fromkeys(("h", "hr", "hrs", "hour"), "h"),
+    **dict.fromkeys(("$", "dollar", "usd"), "$"),
+    **dict.fromkeys(("€", "euro"), "€"),
+    **dict.fromkeys(("£",), "£"),
+    **dict.fromkeys(("¢", "cent"), "¢"),
+    **dict.fromkeys(("°", "degree"), "°"),
+    **dict.fromkeys(("%", "percent", "pct"), "%"),
+    "mph": "mi/h",
+    "unit": "unit",
+}
+SHAPES = {"square": "^2", "sq": "^2", "cubic": "^3", "cu": "^3"}
+# A number with one of these is another number, or two of them.
+COUNTING = re.compile(
+    r"zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\w+teen|\w+ty"
+    r"|(?:hundred|thousand|million|billion|trillion|dozen|score|half|quarter|third|fourth|fifth"
+    r"|sixth|seventh|eighth|ninth|tenth|hundredth|thousandth)s?|halves|pi|squared|cubed|sqrt|root"
+    r"|plus|minus|over|point|factorial|mod|base|power|negative|divided|multiplied|or|and|not|no|to"
+    r"|wrong|infinity|infty|inf|nan"
+)
+WRAP = r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mbox)\s*\{([^{}]*)\}"
+PIECE = re.compile(
+    rf"\s*(?:{WRAP}|(?P<base>_\s*\{{?[0-9]+\}}?)|(?P<power>\^\s*\{{?[23]\}}?)"
+    r"|(?P<word>[A-Za-z]+\.?)|(?P<sign>[%°$€£¢/]))"
+)
+WRAPPED_PIECE = re.compile(r"\s*(?:(\^\s*\{?[23]\}?)|([A-Za-z][A-Za-z.']*)|([%°$€£¢/]))\s*")
+TRAILING = re.compile(rf"((?:\s*(?:{WRAP}(?:\s*\^\s*\{{?[23]\}}?)?|°|\$))+)$")
+
+
+def read_unit(rest: str, *, loose: bool) -> tuple[str, ...] | None:
+    r"""The unit that the text behind a number is, in one writing; () if none, None if it is more.
+
+    Words in \text{...} count, and bare words of two letters or more that are listed above: x, ab
+    and m are variables. `loose`: so do other bare words after a space, as in "5 m" and "40 rolls";
+    the first has three letters or is listed.
+    """
+    words: list[str] = []
+    at, rest = 0, rest.rstrip()
+    while at < len(rest):
+        piece = PIECE.match(rest, at)
+        if piece is None:
+            return None
+        if piece[1] is not None:
+            inner = _wrapped(piece[1])
+            if inner is None:
+                return None
+            words += inner
+        elif piece["word"]:
+            name = piece["word"].rstrip(".")
+            known = name.lower() in UNITS or _canonical(name) in UNITS.values()
+            word = words or (rest[at].isspace() and (known or len(name) > 2))
+            if not (loose and word) and not (known and len(name) > 1):
+                return None
+            words.append(name)
+        else:
+            words.append(re.sub(r"[\s{}]", "", piece[0]))
+        at = piece.end()
+    lowered = [word.lower().rstrip(".") for word in words]
+    if len(words) > MOST_WORDS or any(COUNTING.fullmatch(word) for word in lowered):
+        return None
+    return _in_one_writing(lowered)
+
+
+def split_unit(latex: str) -> tuple[str, tuple[str, ...]]:
+    r"""An expression without the unit that it ends with, and that unit; \text{...}, degrees, $."""
+    found = TRAILING.search(latex)
+    if not found or not latex[: found.start()].strip():
+        return latex, ()
+    unit = read_unit(found[1], loose=False)
+    return (latex, ()) if unit is None else (latex[: found.start()].strip(), unit)
+
+
+def _wrapped(content: str) -> list[str] | None:
+    words = []
+    at, content = 0, content.strip()
+    while at < len(content):
+        piece = WRAPPED_PIECE.match(content, at)
+        if piece is None:
+            return None
+        words.append(re.sub(r"[\s{}]", "", piece[0]))
+        at = piece.end()
+    return words
+
+
+def _canonical(word: str) -> str:
+    """A word in lower case and the singular, or the abbreviation of a unit."""
+    word = word.lower()
+    singular = word[:-1] if word.endswith("s") and len(word) > 3 else word
+    return UNITS.get(word) or UNITS.get(singular) or singular
+
+
+def _in_one_writing(words: Sequence[str]) -> tuple[str, ...]:
+    """Square feet as ft ^2, per as /."""
+    found: list[str] = []
+    shape = ""
+    for word in words:
+        if word in SHAPES:
+            shape = SHAPES[word]
+            continue
+        found.append("/" if word == "per" else _canonical(word))
+        if shape:
+            found.append(shape)
+            shape = ""
+    return tuple(found)

@@ -1,0 +1,225 @@
+"""Checkpoints in RL_MODEL_DIR and in the hub's cache, and every one that is refused."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from huggingface_hub import constants
+
+from rl.digests import file_sha256, json_sha256
+from rl.errors import UserError
+from rl.models import check_model, fetch, load_decoder, weights_sha256
+from tests.published.checkpoint import (
+    CONTEXT,
+    MODEL,
+    NAME,
+    REVISION,
+    VOCABULARY,
+    as_cache,
+    change_json,
+    model,
+    write_checkpoint,
+)
+
+SIZES = {**MODEL, "vocabulary": VOCABULARY, "context": CONTEXT}
+
+
+@pytest.fixture
+def checkpoint(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy in RL_MODEL_DIR, to be spoiled."""
+    monkeypatch.setenv("RL_MODEL_DIR", str(tmp_path / "models"))
+    return Path(shutil.copytree(models / NAME, tmp_path / "models" / NAME))
+
+
+@pytest.fixture
+def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache, and no network, as HF_HUB_CACHE and HF_HUB_OFFLINE=1 have it: the hub's
+    library reads them when it is imported."""
+    monkeypatch.delenv("RL_MODEL_DIR", raising=False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    return tmp_path / "hub"
+
+
+def same_weights(folder: Path) -> bool:
+    loaded = load_decoder(folder).state_dict()
+    return all(torch.equal(weight, loaded[key]) for key, weight in model().state_dict().items())
+
+
+def test_a_folder_is_taken_as_it_is(checkpoint: Path) -> None:
+    assert fetch(NAME, REVISION) == checkpoint
+    check_model(checkpoint, NAME, SIZES)
+    assert same_weights(checkpoint)
+    assert weights_sha256(checkpoint, NAME) == file_sha256(checkpoint / "model.safetensors")
+    assert load_decoder(checkpoint, dtype=torch.bfloat16).dtype == torch.bfloat16
+
+
+def test_weights_may_come_in_several_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RL_MODEL_DIR", str(tmp_path))
+    folder = write_checkpoint(tmp_path, max_shard_size="40KB")
+    files = sorted(folder.glob("*.safetensors"))
+    assert len(files) > 1
+    assert fetch(NAME, REVISION) == folder
+    check_model(folder, NAME, SIZES)
+    assert same_weights(folder)
+    hashes = {path.name: file_sha256(path) for path in files}
+    assert weights_sha256(folder, NAME) == json_sha256(hashes)
+    files[0].unlink()
+    with pytest.raises(UserError, match=f"{files[0].name} is not in .*; fetch what is missing"):
+        fetch(NAME, REVISION)
+
+
+def test_the_hubs_cache_is_read_without_the_hub(models: Path, offline: Path) -> None:
+    snapshot = as_cache(models / NAME, offline)
+    assert fetch(NAME, REVISION) == snapshot
+    check_model(snapshot, NAME, SIZES)
+    assert same_weights(snapshot)
+
+
+def test_a_revision_that_is_not_cached_is_told(models: Path, offline: Path) -> None:
+    as_cache(models / NAME, offline)
+    with pytest.raises(UserError) as caught:
+        fetch(NAME, "f" * 40)
+    assert str(caught.value).startswith(
+        f"{NAME}: the hub did not give revision {'f' * 40} (LocalEntryNotFoundError: "
+    )
+    assert str(caught.value).endswith(
+        f"go online, or set RL_MODEL_DIR to a folder that holds it in {NAME}/"
+    )
+
+
+def test_a_half_fetched_snapshot_is_no_checkpoint(models: Path, offline: Path) -> None:
+    snapshot = as_cache(models / NAME, offline)
+    (snapshot / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"expected weights in model\.safetensors"):
+        fetch(NAME, REVISION)
+
+
+@pytest.mark.parametrize("revision", ["main", "f" * 39, "F" * 40, ""])
+def test_a_branch_is_no_revision(checkpoint: Path, revision: str) -> None:
+    assert checkpoint.is_dir()
+    with pytest.raises(UserError, match=r"base\.revision: expected a commit of the hub, 40 hex"):
+        fetch(NAME, revision)
+
+
+def test_the_variable_names_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RL_MODEL_DIR", str(tmp_path / "none"))
+    with pytest.raises(UserError, match="RL_MODEL_DIR: expected a folder, got"):
+        fetch(NAME, REVISION)
+
+
+def pickled(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+
+def cut_short(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def no_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+
+
+def no_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+
+
+def torn_config(folder: Path) -> None:
+    (folder / "config.json").write_text("{", encoding="utf-8")
+
+
+def listed_outside(folder: Path) -> None:
+    no_weights(folder)
+    index = {"weight_map": {"lm_head.weight": "../model.safetensors"}}
+    path = folder / "model.safetensors.index.json"
+    path.write_text(json.dumps(index), encoding="utf-8")
+
+
+def with_config(**changes: Any) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        change_json(folder / "config.json", **changes)
+
+    return change
+
+
+SPOILED: list[tuple[Callable[[Path], None], str]] = [
+    (
+        pickled,
+        r"got pytorch_model\.bin in .* A \.bin file can run code when it is read, and is not",
+    ),
+    (
+        no_weights,
+        r"got none in .*\. Fetch the whole checkpoint, of a revision that has safetensors",
+    ),
+    (cut_short, r"model\.safetensors is damaged \(.*\); fetch it again"),
+    (no_tokenizer, r"no tokenizer\.json in .*; fetch the whole checkpoint"),
+    (torn_config, r"config\.json cannot be read \(.*\); fetch it again"),
+    (listed_outside, "lists no weight files; fetch it again"),
+    (
+        with_config(auto_map={"AutoModel": "modeling.Tiny"}),
+        r"config\.json has auto_map, which asks for code of its own to be run, and none is; exp",
+    ),
+    (
+        with_config(model_type="gpt2"),
+        "expected model_type qwen2 or llama in config.json, got 'gpt2'; choose a checkpoint",
+    ),
+]
+
+
+@pytest.mark.parametrize(("spoil", "told"), SPOILED, ids=[told[:20] for _, told in SPOILED])
+def test_a_spoiled_checkpoint_is_one_message(
+    checkpoint: Path, spoil: Callable[[Path], None], told: str
+) -> None:
+    spoil(checkpoint)
+    with pytest.raises(UserError, match=told) as caught:
+        fetch(NAME, REVISION)
+    assert str(caught.value).startswith(f"{NAME}: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        (
+            "hidden_size",
+            64,
+            "base.model.hidden_size: the configuration says 64, but config.json of",
+        ),
+        ("layers", 3, "base.model.layers: the configuration says 3, but .* num_hidden_layers 2;"),
+        ("tie_embeddings", False, "says False, but config.json of .* tie_word_embeddings True"),
+        ("vocabulary", 400, "base.vocabulary: the configuration says 400, but .* vocab_size 420"),
+        ("context", 99, "base.context: the configuration says 99, but .* max_position_embeddings"),
+        (
+            "architecture",
+            "llama",
+            "base.model.architecture: .* says llama, but .* model_type qwen2",
+        ),
+    ],
+)
+def test_other_sizes_than_configured_are_told(
+    checkpoint: Path, key: str, value: Any, told: str
+) -> None:
+    with pytest.raises(UserError, match=told):
+        check_model(checkpoint, NAME, {**SIZES, key: value})
+
+
+def test_weights_of_another_model_are_told(checkpoint: Path) -> None:
+    change_json(checkpoint / "config.json", num_hidden_layers=3)
+    with pytest.raises(
+        UserError, match=r"no model can be made by its config\.json \(.*layer_types"
+    ):
+        check_model(checkpoint, NAME, {**SIZES, "layers": 3})
+    change_json(checkpoint / "config.json", layer_types=["full_attention"] * 3)
+    with pytest.raises(UserError, match=r"model\.layers\.2\.\S+ has shape none, expected \(.*more"):
+        check_model(checkpoint, NAME, {**SIZES, "layers": 3})
+    change_json(checkpoint / "config.json", num_hidden_layers=2, layer_types=None)
+    change_json(checkpoint / "config.json", intermediate_size=50)
+    with pytest.raises(
+        UserError, match=r"down_proj\.weight has shape \(32, 48\), expected \(32, 5"
+    ):
+        check_model(checkpoint, NAME, {**SIZES, "intermediate_size": 50})
