@@ -14,7 +14,8 @@ from tests.engines.vllm.models import REQUESTS, sampled, small, vllm
 
 pytestmark = pytest.mark.engines
 
-LONG = {"max_new_tokens": 400, "ignore_eos": True}  # seconds of sampling
+MANY = REQUESTS * 3
+LONG = {"max_new_tokens": 400, "ignore_eos": True}  # of MANY it takes seconds
 
 
 def pid(sampler: VllmSampler) -> int:
@@ -23,8 +24,8 @@ def pid(sampler: VllmSampler) -> int:
 
 
 def killed_soon(sampler: VllmSampler) -> Timer:
-    """Kills it half a second from now."""
-    timer = Timer(0.5, os.kill, (pid(sampler), signal.SIGKILL))
+    """Kills it a moment from now."""
+    timer = Timer(0.3, os.kill, (pid(sampler), signal.SIGKILL))
     timer.start()
     return timer
 
@@ -65,7 +66,7 @@ def test_one_process_serves_sampler_after_sampler_and_ends() -> None:
 def test_a_killed_engine_is_started_again_once_and_loses_nothing() -> None:
     told: list[str] = []
     with vllm(small(6)) as sampler:
-        expected = sampled(sampler, REQUESTS, **LONG)
+        expected = sampled(sampler, MANY, **LONG)
     sampler = VllmSampler(
         small(6),
         eos_id=sampler._eos_id,
@@ -75,7 +76,7 @@ def test_a_killed_engine_is_started_again_once_and_loses_nothing() -> None:
     )
     timer = killed_soon(sampler)
     first = pid(sampler)
-    assert sampled(sampler, REQUESTS, **LONG) == expected
+    assert sampled(sampler, MANY, **LONG) == expected
     timer.join()
     assert len(told) == 1
     assert "its process ended with exit code -9" in told[0]
@@ -84,7 +85,7 @@ def test_a_killed_engine_is_started_again_once_and_loses_nothing() -> None:
     second = pid(sampler)
     timer = killed_soon(sampler)
     with pytest.raises(UserError, match=r"died twice in one run.* its checkpoint stays"):
-        sampled(sampler, REQUESTS, **LONG)
+        sampled(sampler, MANY, **LONG)
     timer.join()
     assert len(told) == 1
     assert not is_there(second)
