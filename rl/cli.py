@@ -7,7 +7,13 @@ import os
 import sys
 from pathlib import Path
 
-from rl.config import find_experiment, load_experiment, parse_overrides
+from rl.config import (
+    DecoderRunConfig,
+    Experiment,
+    find_experiment,
+    load_experiment,
+    parse_overrides,
+)
 from rl.errors import UserError, exit_status
 from rl.files import CHECKPOINT_SECONDS
 
@@ -34,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--arms", default="", help="comma-separated; all that are planned if empty")
     run.add_argument("--jobs", default="", help="processes; one a core if empty")
     run.add_argument("--set", default="", help="path=value overrides, separated by spaces")
+    run.add_argument("--rollout", default="", help="local, vllm or vllm_worker; who samples")
     run.add_argument("--fresh", action="store_true", help="set complete runs aside, start anew")
     run.add_argument(
         "--checkpoint-seconds",
@@ -58,7 +65,10 @@ def _run(options: argparse.Namespace) -> int:
     from rl.runner import run_experiment
 
     directory = find_experiment(_integer("experiment", options.number))
-    experiment = load_experiment(directory, options.profile, parse_overrides(options.set))
+    experiment = load_experiment(
+        directory, options.profile, parse_overrides(options.set), options.rollout
+    )
+    _check_samplers(experiment)
     done = run_experiment(
         experiment,
         runs=options.runs,
@@ -100,6 +110,15 @@ def _needs(options: argparse.Namespace) -> int:  # noqa: ARG001 - all commands a
 
     print(table())
     return 0
+
+
+def _check_samplers(experiment: Experiment) -> None:
+    """What the arms sample by is here, before anything is trained."""
+    configs = [c for c in experiment.arms.values() if isinstance(c, DecoderRunConfig)]
+    if any(config.rollout.sampler != "local" for config in configs):
+        from rl.rollout import check_installed
+
+        check_installed()
 
 
 def _jobs(options: argparse.Namespace) -> int:

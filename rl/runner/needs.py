@@ -11,6 +11,7 @@ from math import ceil
 from pathlib import Path
 
 from rl.config import (
+    DecoderConfig,
     DecoderRunConfig,
     Experiment,
     PPOConfig,
@@ -20,6 +21,7 @@ from rl.config import (
     RewardFitConfig,
     RewardModelConfig,
     RunConfig,
+    TaskConfig,
     load_experiment,
     profiles_of,
 )
@@ -39,6 +41,7 @@ from rl.trainers.parts import make_task, make_tokenizer, tokens_in_cache
 from rl.trainers.rollouts import MAX_ROWS
 
 UPDATE, LOOK = 3.0, 1.0  # forward passes' worth of an update, and of log-probs without a gradient
+PUBLISHED_PROMPT = 512  # tokens that a prompt of a published problem is counted at
 OVERHEAD = 2**30  # bytes of a GPU for its context, and for what lies between allocations
 # Dense peaks of the makers' data sheets; the shares are what tuned training and decoding reach.
 _SHARES = {"trains": 0.4, "decodes": 0.4, "moves": 0.6, "starts": 6e-6}
@@ -150,12 +153,29 @@ def needs_of(experiment: Experiment, *, gpus: int = 1) -> Need:
 
 def sizes_of(config: ProgramConfig) -> Sizes | None:
     """The decoder of a run; None where it has none, or one of bytes (`scratch`) alone."""
+    size = FP32 if config.engine.precision == "fp32" else BF16
+    if isinstance(config, DecoderRunConfig) and (published := config.published()) is not None:
+        base, new = published[1], config.rollout.max_new_tokens
+        prompt = min(PUBLISHED_PROMPT, base.context - new)
+        return Sizes(_shape(base.model, base.vocabulary), size, prompt, new)
     made = config.base_model()
     if made is None:
         return None
-    task, model = make_task(made.task), made.base.model
-    shape = Shape(
-        vocabulary=make_tokenizer(task).size,
+    task = make_task(made.task)
+    shape = _shape(made.base.model, make_tokenizer(task).size)
+    prompt = max(len(problem.prompt) for problem in task.train_problems(256, 0))
+    if isinstance(config, DecoderRunConfig):
+        new = config.rollout.max_new_tokens
+    elif isinstance(config, RewardModelConfig) and config.data.name == "sampled":
+        new = config.data.max_new_tokens
+    else:
+        raise TypeError(f"no sizes for program {config.program}")
+    return Sizes(shape, size, prompt, new)
+
+
+def _shape(model: DecoderConfig, vocabulary: int) -> Shape:
+    return Shape(
+        vocabulary=vocabulary,
         hidden=model.hidden_size,
         layers=model.layers,
         heads=model.heads,
@@ -164,14 +184,6 @@ def sizes_of(config: ProgramConfig) -> Sizes | None:
         tied=model.tie_embeddings,
         biases=model.architecture == "qwen2",
     )
-    prompt = max(len(problem.prompt) for problem in task.train_problems(256, 0))
-    if isinstance(config, DecoderRunConfig):
-        new = config.rollout.max_new_tokens
-    elif isinstance(config, RewardModelConfig) and config.data.name == "sampled":
-        new = config.data.max_new_tokens
-    else:
-        raise TypeError(f"no sizes for program {config.program}")
-    return Sizes(shape, FP32 if config.engine.precision == "fp32" else BF16, prompt, new)
 
 
 def gpu_bytes(config: ProgramConfig, sizes: Sizes, work: Work, *, gpus: int) -> float:
@@ -184,7 +196,12 @@ def gpu_bytes(config: ProgramConfig, sizes: Sizes, work: Work, *, gpus: int) -> 
     state += work.frozen * shape.parameters * size
     length = sizes.prompt + sizes.new
     micro = tokens_in_cache(engine, hidden=shape.hidden, intermediate=shape.intermediate)
-    update = activation_bytes(shape, tokens=max(micro, length), size=size, checkpointing=False)
+    update = activation_bytes(
+        shape,
+        tokens=max(micro, length),
+        size=size,
+        checkpointing=engine.gradient_checkpointing,
+    )
     rows = max((at_once for _, at_once in work.sampled), default=0)
     sampler = cache_bytes(shape, tokens=rows * length, size=size)
     return state + max(update, sampler) + OVERHEAD
@@ -201,12 +218,13 @@ def _(config: RunConfig) -> Work:
     if config.program == "gradient_weight":
         study = config.study
         rows = study.problems_per_difficulty * (study.direction_samples + study.samples)
-        rows *= len(config.task.digits)
+        rows *= _difficulties(config)
         return Work(_in_calls(rows, 1), rows * UPDATE)
     rows, loss = config.steps * _batch(config), config.loss
     looks = loss.old_logps == "trainer" and loss.epochs * loss.minibatches > 1
     reference = bool(config.reward.kl or config.kl)
-    passes = UPDATE * loss.epochs + LOOK * looks + LOOK * reference
+    update = UPDATE + LOOK * config.engine.gradient_checkpointing  # which looks once more
+    passes = update * loss.epochs + LOOK * looks + LOOK * reference
     frozen = int(reference or config.eval.base_kl)
     own = Work(_in_calls(rows, config.steps), rows * passes, frozen=frozen)
     return own + _evaluation(config) + _learned(config)
@@ -246,6 +264,11 @@ def _batch(config: DecoderRunConfig) -> int:
     return config.rollout.prompts * config.rollout.group_size
 
 
+def _difficulties(config: DecoderRunConfig) -> int:
+    task = config.task
+    return len(task.digits if isinstance(task, TaskConfig) else task.difficulties)
+
+
 def _in_calls(rows: float, calls: int) -> tuple[tuple[float, int], ...]:
     """So many responses of so many calls of the sampler, as a part of Work."""
     return ((rows, min(MAX_ROWS, ceil(rows / calls))),)
@@ -267,7 +290,7 @@ def _learned(config: DecoderRunConfig) -> Work:
 def _evaluation(config: DecoderRunConfig) -> Work:
     """At every `eval.every`-th step, and after the last."""
     times = ceil(config.steps / config.eval.every) + 1
-    problems = config.eval.problems_per_difficulty * len(config.task.digits)
+    problems = config.eval.problems_per_difficulty * _difficulties(config)
     best_of = _batch(config) if isinstance(config, PreferencesConfig) else 1
     rows = times * problems * config.eval.samples * best_of
     return Work(_in_calls(rows, times), rows * LOOK * config.eval.base_kl)

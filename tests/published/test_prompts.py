@@ -21,8 +21,8 @@ R1_ZERO = """\
 A conversation between User and Assistant. The User asks a question, and the Assistant solves it. \
 The Assistant first thinks about the reasoning process in the mind and then provides the User with \
 the answer. The reasoning process is enclosed within <think> </think> and answer is enclosed \
-within <answer> </answer> tags, respectively, i.e., <think> reasoning process here </think> <answer> \
-answer here </answer>.
+within <answer> </answer> tags, respectively, i.e., <think> reasoning process here </think> \
+<answer> answer here </answer>.
 User: What is 2+3?
 Assistant: <think>"""
 CHAT = """\
