@@ -67,7 +67,7 @@ export PYTHONNOUSERSITE := 1
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help setup setup-vllm setup-ray test-engines figures claims report bench bench-precision bench-engine lint format test test-slow clean
+.PHONY: help setup setup-vllm setup-ray test-engines figures claims report needs bench bench-precision bench-engine lint format test test-slow clean
 .PHONY: $(addprefix exp-,$(NUMBERS)) $(addprefix promote-,$(NUMBERS)) $(addprefix verify-,$(NUMBERS))
 .PHONY: $(addprefix tune-,$(TUNED))
 
@@ -137,6 +137,9 @@ claims: $(STAMP) ## Renew the verdict table in README.md from the committed arti
 
 report: $(STAMP) ## Write report/index.html, one page of all committed evidence
 	@$(PY) -m analysis.report
+
+needs: $(STAMP) ## Say what the larger profiles need: GPU memory and hours, worked out
+	@$(PY) -m rl.cli needs
 
 bench: $(STAMP) .venv-bench/.stamp ## Compare speed with TRL, transformers and vLLM; 15 minutes (QUICK=1: 3)
 	@$(PY) -m rl.bench.main $(if $(filter-out 0,$(QUICK)),--quick --out runs/bench/quick.json,\

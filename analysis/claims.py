@@ -100,15 +100,16 @@ def _same(old: object, new: object) -> bool:
     return type(old) is type(new) and old == new
 
 
-def label_of(directory: Path, profile: str, settings: str) -> str:
-    """The run folder's name under `path=value path=value` overrides, as `rl run` names it."""
-    return load_experiment(directory, profile, parse_overrides(settings)).label
+def label_of(directory: Path, profile: str, settings: str, rollout: str) -> str:
+    """The run folder's name under `path=value path=value` overrides and another sampler, as
+    `rl run` names it."""
+    return load_experiment(directory, profile, parse_overrides(settings), rollout).label
 
 
-def show(number: int, profile: str, settings: str, label: str | None) -> None:
+def show(number: int, profile: str, settings: str, rollout: str, label: str | None) -> None:
     """Judge a run folder, write verdicts.json into it and print the table."""
     directory = find_experiment(number, EXPERIMENTS)
-    root = RUNS / directory.name / (label or label_of(directory, profile, settings))
+    root = RUNS / directory.name / (label or label_of(directory, profile, settings, rollout))
     evidence = read_runs(root)
     verdicts = verdicts_of(evidence, directory)
     write_json(root / "verdicts.json", as_json(evidence, verdicts))
@@ -238,7 +239,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     one.add_argument("number", type=int, metavar="NN")
     one.add_argument("--profile", default=PROMOTED_PROFILE)
     one.add_argument("--set", default="", help="the path=value overrides that the runs had")
-    one.add_argument("--label", help="the run folder's name, instead of --profile and --set")
+    one.add_argument("--rollout", default="", help="the sampler that the runs had")
+    one.add_argument("--label", help="the run folder's name, instead of the three above")
     two = commands.add_parser("promote", help="turn the laptop runs into committed evidence")
     two.add_argument("number", type=int, metavar="NN")
     two.add_argument("--force", action="store_true", help="replace evidence that is there")
@@ -248,7 +250,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     three.add_argument("--check", action="store_true", help="change nothing; fail if it differs")
     given = parser.parse_args(arguments)
     run = {
-        "show": lambda: show(given.number, given.profile, given.set, given.label),
+        "show": lambda: show(given.number, given.profile, given.set, given.rollout, given.label),
         "promote": lambda: promote_runs(given.number, given.force),
         "seal": lambda: seal_evidence(given.number),
         "readme": lambda: readme(given.check),

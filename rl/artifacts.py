@@ -137,6 +137,10 @@ class RunWriter:
         self._manifest = {**self._manifest, name.removeprefix("run/"): value}
         write_json(self._directory / "manifest.json", self._manifest)
 
+    def count(self, name: str) -> None:
+        """Add one to a fact, which is 0 before; as `fact`."""
+        self.fact(name, self._manifest.get(name.removeprefix("run/"), 0) + 1)
+
     def finish(self, facts: dict[str, Any]) -> None:
         """Mark the run complete, with what is known only at its end."""
         self._metrics.sync()

@@ -1,5 +1,5 @@
-"""`rl run`, `rl verify` and `rl tune`: what stands behind `make exp-NN`, `make verify-NN` and
-`make tune-NN`."""
+"""`rl run`, `rl verify`, `rl tune` and `rl needs`: what stands behind `make exp-NN`,
+`make verify-NN`, `make tune-NN` and `make needs`."""
 
 import argparse
 import math
@@ -7,7 +7,13 @@ import os
 import sys
 from pathlib import Path
 
-from rl.config import find_experiment, load_experiment, parse_overrides
+from rl.config import (
+    DecoderRunConfig,
+    Experiment,
+    find_experiment,
+    load_experiment,
+    parse_overrides,
+)
 from rl.errors import UserError, exit_status
 from rl.files import CHECKPOINT_SECONDS
 
@@ -16,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command; the exit status is 0 if all went well, 2 for bad input, and 1 if a run failed
     or is not what the evidence says."""
     options = _parser().parse_args(arguments)
-    commands = {"run": _run, "verify": _verify, "tune": _tune}
+    commands = {"run": _run, "verify": _verify, "tune": _tune, "needs": _needs}
     try:
         return exit_status(lambda: commands[options.command](options))
     except KeyboardInterrupt:
@@ -34,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--arms", default="", help="comma-separated; all that are planned if empty")
     run.add_argument("--jobs", default="", help="processes; one a core if empty")
     run.add_argument("--set", default="", help="path=value overrides, separated by spaces")
+    run.add_argument("--rollout", default="", help="local, vllm or vllm_worker; who samples")
     run.add_argument("--fresh", action="store_true", help="set complete runs aside, start anew")
     run.add_argument(
         "--checkpoint-seconds",
@@ -48,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     tuning.add_argument("number", help="the experiment, such as 10")
     tuning.add_argument("--profile", default="laptop")
     tuning.add_argument("--jobs", default="", help="processes; one a core if empty")
+    commands.add_parser("needs", help="what the larger profiles need of a GPU, worked out")
     for command in (run, verify, tuning):
         command.add_argument("--runs", type=Path, default=Path("runs"))
     return parser
@@ -57,7 +65,10 @@ def _run(options: argparse.Namespace) -> int:
     from rl.runner import run_experiment
 
     directory = find_experiment(_integer("experiment", options.number))
-    experiment = load_experiment(directory, options.profile, parse_overrides(options.set))
+    experiment = load_experiment(
+        directory, options.profile, parse_overrides(options.set), options.rollout
+    )
+    _check_samplers(experiment)
     done = run_experiment(
         experiment,
         runs=options.runs,
@@ -92,6 +103,22 @@ def _tune(options: argparse.Namespace) -> int:
     number = _integer("experiment", options.number)
     done = tune(number, profile=options.profile, runs=options.runs, jobs=_jobs(options))
     return 0 if done else 1
+
+
+def _needs(options: argparse.Namespace) -> int:  # noqa: ARG001 - all commands are called alike
+    from rl.runner.needs import table
+
+    print(table())
+    return 0
+
+
+def _check_samplers(experiment: Experiment) -> None:
+    """What the arms sample by is here, before anything is trained."""
+    configs = [c for c in experiment.arms.values() if isinstance(c, DecoderRunConfig)]
+    if any(config.rollout.sampler != "local" for config in configs):
+        from rl.rollout import check_installed
+
+        check_installed()
 
 
 def _jobs(options: argparse.Namespace) -> int:

@@ -88,7 +88,7 @@ def _check_whole(root: Path, evidence: Evidence) -> None:
             f"{', ...' if len(missing) > 5 else ''}); run the experiment to its end first"
         )
     if evidence.plan["overrides"]:
-        raise UserError(f"{root}: made with SET overrides; only a run as configured is evidence")
+        raise UserError(f"{root}: made with SET or ROLLOUT; only a run as configured is evidence")
     dirty = [m for m in evidence.manifests if not m["clean_tree"]]
     if dirty:
         raise UserError(

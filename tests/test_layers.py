@@ -17,7 +17,7 @@ LAYERS = (
     {
         *("seeding", "advantages", "kl", "logprobs", "losses", "exact"),
         *("tasks", "rewards", "config", "files"),
-        *("gae", "whitening", "token_rewards"),
+        *("gae", "whitening", "token_rewards", "needs"),
         *("returns", "bandit", "mdp", "mdp_views"),
     },
     {"models", "tabular", "worlds", "data"},

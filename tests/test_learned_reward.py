@@ -19,7 +19,7 @@ from rl.trainers.policy import train_policy
 from rl.trainers.ppo import train_ppo
 from rl.trainers.reference import Frozen
 from rl.trainers.reward_model import train_reward_model
-from rl.trainers.rollouts import make_sampler, training_rollouts
+from rl.trainers.rollouts import local_sampler, training_rollouts
 from rl.trainers.scoring import make_scorer
 from rl.types import Rollout
 from tests.test_reward_model import RUN_SAMPLED, SORTING
@@ -57,7 +57,7 @@ def learned(asked: DecoderRunConfig, seed: int = 0) -> LearnedReward:
 def written(asked: DecoderRunConfig, seed: int = 0) -> list[Rollout]:
     task = make_task(asked.task)
     tokens = make_tokenizer(task)
-    return training_rollouts(asked, task, tokens, make_sampler(base(), tokens), seed=seed, step=0)
+    return training_rollouts(asked, task, tokens, local_sampler(base(), tokens), seed=seed, step=0)
 
 
 def trained(

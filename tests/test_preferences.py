@@ -31,7 +31,7 @@ from rl.trainers.preference_batches import Reader
 from rl.trainers.preferences import best_of_n_kl, train_preferences, written_pairs
 from rl.trainers.reference import Frozen
 from rl.trainers.reward_members import batch_places, read_pairs
-from rl.trainers.rollouts import make_sampler, roll_out, training_rollouts
+from rl.trainers.rollouts import local_sampler, roll_out, training_rollouts
 from rl.trainers.scoring import make_scorer
 from rl.trainers.supervised import supervised_update
 from tests.test_reward_model import RUN_SAMPLED, SORTING
@@ -364,7 +364,7 @@ def test_own_pairs_are_labelled_by_the_reward() -> None:
     asked = config(ONLINE, {"rollout.prompts": 40})
     model, task = base(), make_task(asked.task)
     tokens = make_tokenizer(task)
-    rollouts = training_rollouts(asked, task, tokens, make_sampler(model, tokens), seed=0, step=0)
+    rollouts = training_rollouts(asked, task, tokens, local_sampler(model, tokens), seed=0, step=0)
     engine = an_engine(model, asked)
     micro_tokens = micro_batch_tokens(asked.engine, model)
     reader = Reader(Frozen(model, asked), engine, tokens.pad_id, micro_tokens)
@@ -404,7 +404,7 @@ def test_best_of_n_is_the_best_of_n(tmp_path: Path) -> None:
     rollouts = roll_out(
         [(p, k, derive("eval", 0, 3, p.id, k)) for p in problems for k in range(20)],
         tokenizer=tokens,
-        sampler=make_sampler(model, tokens),
+        sampler=local_sampler(model, tokens),
         temperature=1.0,
         max_new_tokens=5,
         ignore_eos=False,

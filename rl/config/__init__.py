@@ -5,10 +5,12 @@ from rl.config.base import BaseConfig, DecoderConfig, OptimConfig, TaskConfig, T
 from rl.config.claims import Claims
 from rl.config.experiment import (
     Experiment,
+    ProfileName,
     RunSpec,
     config_digest,
     find_experiment,
     load_experiment,
+    profiles_of,
 )
 from rl.config.gradient_covariance import GradientCovarianceConfig
 from rl.config.kinds import (
@@ -106,6 +108,7 @@ __all__ = [
     "PairsConfig",
     "PreferencesConfig",
     "ProblemSetConfig",
+    "ProfileName",
     "ProgramConfig",
     "ProximalConfig",
     "PublishedBaseConfig",
@@ -139,6 +142,7 @@ __all__ = [
     "load_tuning",
     "parse_overrides",
     "parse_value",
+    "profiles_of",
     "program_config",
     "validate",
 ]

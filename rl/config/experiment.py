@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, Field, JsonValue, model_validato
 from rl.config.claims import Claims
 from rl.config.overrides import Overrides, apply_overrides, check_varies
 from rl.config.programs import program_config
+from rl.config.rollout import sampled_by
 from rl.config.run import DecoderRunConfig, ProgramConfig
 from rl.config.schema import Strict, closest, read_yaml, validate
 from rl.digests import json_sha256
@@ -92,7 +93,8 @@ class RunSpec:
 @dataclass(frozen=True)
 class Experiment:
     """One experiment under one profile. `arms` holds every arm of the profile, resolved;
-    `arm_seeds` the seeds of those that do not run `seeds`."""
+    `arm_seeds` the seeds of those that do not run `seeds`; `overrides` what SET and ROLLOUT
+    changed."""
 
     directory: Path
     label: str
@@ -155,12 +157,23 @@ def find_experiment(number: int, root: Path = Path("experiments")) -> Path:
     return found[0]
 
 
+def profiles_of(directory: Path) -> tuple[ProfileName, ...]:
+    """The profiles that an experiment's config.yaml has.
+
+    Raises:
+        UserError: any fault of the file.
+    """
+    source = directory / "config.yaml"
+    return tuple(validate(ExperimentConfig, read_yaml(source), str(source)).profiles)
+
+
 def load_experiment(
-    directory: Path, profile: str, overrides: dict[str, Any] | None = None
+    directory: Path, profile: str, overrides: dict[str, Any] | None = None, rollout: str = ""
 ) -> Experiment:
     """Read, resolve and cross-check one experiment.
 
-    Order of precedence, last wins: `run`, the profile's `set`, the arm, `overrides`.
+    Order of precedence, last wins: `run`, the profile's `set`, the arm, `overrides`, and for
+    rollout.sampler of all arms that have a decoder `rollout`, if it is not empty.
 
     Raises:
         UserError: any fault, with the key, what was expected and what came.
@@ -202,6 +215,9 @@ def load_experiment(
         arms[name] = program_config(data, f"{source}, profile {profile}, arm {name}")
         if seeds_of.get(run, seeds) != seeds:
             arm_seeds[name] = seeds_of[run]
+    sampled = sampled_by(rollout, arms, directory.name) if rollout else arms
+    if moved := sampled != arms:
+        changed = {**changed, "ROLLOUT": rollout}
     claims_file = directory / "claims.yaml"
     claims = validate(Claims, read_yaml(claims_file), str(claims_file))
     claims.check_against(
@@ -212,16 +228,16 @@ def load_experiment(
     _check_pairs(claims, arms, arm_seeds, seeds, str(claims_file))
     return Experiment(
         directory=directory,
-        label=_label(profile, overrides or {}),
+        label=_label(profile, overrides or {}) + (f"+rollout={rollout}" if moved else ""),
         number=written.number,
         name=directory.name,
         question=written.question,
         profile=profile,
-        overrides=dict(overrides or {}),
+        overrides=dict(changed),
         budget_minutes=chosen.budget_minutes,
         seeds=seeds,
         arm_seeds=arm_seeds,
-        arms=arms,
+        arms=sampled,
         claims=claims,
         claims_sha256=hashlib.sha256(claims_file.read_bytes()).hexdigest(),
     )

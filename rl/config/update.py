@@ -62,13 +62,16 @@ def check_bound(where: str, name: str, bound: float | None) -> None:
 class BatchLossConfig(Strict):
     """Policy loss, how its tokens are averaged, and the updates of a batch; see rl.losses.
 
-    `bound` is stated for the losses that have one, and only for them.
+    `bound` is stated for the losses that have one, and only for them. With `gap_cap` the loss of
+    each token is weighed by min(pi_trainer / pi_sampler, gap_cap), which corrects that the sampler
+    computes other log-probs than the trainer (rl.losses.gap).
     """
 
     name: LossName
     clip_low: Annotated[float, Field(gt=0, lt=1)]
     clip_high: PositiveFloat
     bound: Annotated[float, Field(ge=1)] | None = None
+    gap_cap: Annotated[float, Field(ge=1)] | None = None
     aggregate: Literal["sequence_mean", "token_mean", "constant"]
     epochs: PositiveInt
     minibatches: PositiveInt
@@ -84,3 +87,13 @@ class LossConfig(BatchLossConfig):
     its own before the first update, or the sampler, for free and off by the gap between the two."""
 
     old_logps: Literal["trainer", "sampler"]
+
+    @model_validator(mode="after")
+    def _corrects_once(self) -> Self:
+        if self.gap_cap is not None and self.old_logps == "sampler":
+            raise ValueError(
+                "loss.gap_cap: with the sampler's log-probs for the old ones the ratio itself "
+                f"corrects the gap; expected loss.old_logps trainer with it, or null, got "
+                f"{self.gap_cap} and sampler"
+            )
+        return self

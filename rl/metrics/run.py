@@ -14,4 +14,9 @@ RUN: dict[str, Metric] = {
         exact=True,
         also=("ppo",),
     ),
+    "run/sampler_restarts": Metric(
+        "policy",
+        "how often an engine of the sampler died and was started again; not kept if it never did",
+        also=("ppo", "preferences", "gradient_weight"),
+    ),
 }

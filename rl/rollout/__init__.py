@@ -2,5 +2,14 @@
 
 from rl.rollout.local import LocalSampler
 from rl.rollout.sampler import Request, Sampler
+from rl.rollout.vllm import VllmSampler
+from rl.rollout.vllm_engine import VllmSettings, check_installed
 
-__all__ = ["LocalSampler", "Request", "Sampler"]
+__all__ = [
+    "LocalSampler",
+    "Request",
+    "Sampler",
+    "VllmSampler",
+    "VllmSettings",
+    "check_installed",
+]

@@ -52,6 +52,9 @@ class LocalSampler:
         if any(own[name].data_ptr() != tensor.data_ptr() for name, tensor in state.items()):
             self._model.load_state_dict(dict(state))
 
+    def close(self) -> None:
+        """See Sampler. The model is its owner's."""
+
     @torch.inference_mode()
     def generate(
         self,

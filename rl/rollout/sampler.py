@@ -36,3 +36,6 @@ class Sampler(Protocol):
 
     def load_weights(self, state: Mapping[str, Tensor]) -> None:
         """Sample from these weights from now on."""
+
+    def close(self) -> None:
+        """No more requests will come: let go of what it holds."""

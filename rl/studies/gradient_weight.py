@@ -63,7 +63,7 @@ def measure_gradient_weight(
     tokenizer = make_tokenizer(task)
     if torch.cuda.is_available():
         model.cuda()  # type: ignore[call-arg]  # transformers wraps it without its type
-    sampler = make_sampler(model, tokenizer)
+    sampler = make_sampler(config, model, tokenizer, log)
     group, study = config.rollout.group_size, config.study
     problems = task.heldout_problems(study.problems_per_difficulty, derive("study", seed))
     pull, spread = defaultdict[float, float](float), defaultdict[float, float](float)
@@ -97,6 +97,7 @@ def measure_gradient_weight(
             "weight/curve": {p: _exact(config, p) for p in GRID},
         },
     )
+    sampler.close()
     return tokens
 
 

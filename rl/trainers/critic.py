@@ -98,7 +98,7 @@ def pretrain_critic(
     if settings is None:
         return 0
     engine = engine_for(critic, settings.optim, config.engine, settings.updates)
-    sampler = make_sampler(model, tokenizer)
+    sampler = make_sampler(config, model, tokenizer, log)
     explained: dict[float, float] = {}
     losses: dict[float, float] = {}
     tokens = 0
@@ -123,6 +123,7 @@ def pretrain_critic(
         if share is not None:
             explained[float(update)] = share
         tokens += int(batch.response_BT.sum())
+    sampler.close()
     engine.close()
     found = {"ppo/pretrain_value_loss": losses, "ppo/pretrain_explained_variance": explained}
     log.log(0, {name: by_update for name, by_update in found.items() if by_update})

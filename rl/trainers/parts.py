@@ -75,11 +75,15 @@ def micro_batch_tokens(engine: EngineConfig, model: Decoder) -> int:
     By rule: as many as keep what a block of the model leaves for its backward pass within
     CACHE_BYTES; too few make small products, more go through memory.
     """
+    sizes = model.config
+    return tokens_in_cache(engine, hidden=sizes.hidden_size, intermediate=sizes.intermediate_size)
+
+
+def tokens_in_cache(engine: EngineConfig, *, hidden: int, intermediate: int) -> int:
+    """The same by a model's sizes."""
     if engine.micro_batch_tokens != "auto":
         return engine.micro_batch_tokens
-    config = model.config
-    floats: int = 6 * config.hidden_size + 3 * config.intermediate_size
-    return max(1, CACHE_BYTES // (4 * floats))
+    return max(1, CACHE_BYTES // (4 * (6 * hidden + 3 * intermediate)))
 
 
 def length_buckets(length_B: Tensor, tokens: int) -> list[Tensor]:

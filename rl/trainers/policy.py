@@ -56,7 +56,7 @@ def train_policy(
     frozen = [] if reference is None else reference.copies
     log.fact("run/state_bytes", state_bytes(engine.model, frozen))
     micro_tokens = micro_batch_tokens(config.engine, model)
-    sampler = make_sampler(model, tokenizer)
+    sampler = make_sampler(config, model, tokenizer, log)
     heldout = task.heldout_problems(config.eval.problems_per_difficulty, config.eval.seed)
     running = RunningMean()
     first, tokens = 0, 0
@@ -140,6 +140,7 @@ def train_policy(
         report(step + 1, float(scores_PG.mean()) / config.reward.scale)
 
     tokens += judge(config.steps)
+    sampler.close()
     engine.close()
     close_world()
     return tokens

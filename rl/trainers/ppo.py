@@ -72,7 +72,7 @@ def train_ppo(
         config.steps * config.loss.epochs * config.loss.minibatches,
     )
     log.fact("run/state_bytes", state_bytes(engine.model, [reference.copy]))
-    sampler = make_sampler(model, tokenizer)
+    sampler = make_sampler(config, model, tokenizer, log)
     heldout = task.heldout_problems(config.eval.problems_per_difficulty, config.eval.seed)
     if log.checkpoint is not None:
         state = engine.load(log.checkpoint)
@@ -143,6 +143,7 @@ def train_ppo(
         report(step + 1, float(scores_PG.mean()) / config.reward.scale)
 
     tokens += judge(config.steps)
+    sampler.close()
     engine.close()
     return tokens
 

@@ -27,7 +27,7 @@ from rl.rewards import REWARDS
 from rl.seeding import derive
 from rl.tasks import World
 from rl.trainers.parts import make_tokenizer
-from rl.trainers.rollouts import make_sampler, roll_out
+from rl.trainers.rollouts import local_sampler, roll_out
 from rl.types import Completion, Preference, Problem, Rollout
 
 CHUNK = 256  # prompts of a draw; where some give no pair, another draw follows
@@ -126,7 +126,10 @@ def sampled_pairs(
 
 @dataclass
 class _Writer:
-    """The base model as a writer of responses, and the gold reward of what it writes."""
+    """The base model as a writer of responses, and the gold reward of what it writes.
+
+    It draws by the local sampler, whatever the run's: pairs of a seed are one and the same.
+    """
 
     task: World
     model: Decoder
@@ -155,7 +158,7 @@ class _Writer:
                 for prompt, seed in zip(prompts, seeds, strict=True)
             ],
             tokenizer=tokenizer,
-            sampler=make_sampler(self.model, tokenizer),
+            sampler=local_sampler(self.model, tokenizer),
             temperature=self.data.temperature,
             max_new_tokens=self.data.max_new_tokens,
             ignore_eos=False,

@@ -70,7 +70,7 @@ def train_preferences(
     micro_tokens = micro_batch_tokens(config.engine, model)
     reader = Reader(base, engine, tokenizer.pad_id, micro_tokens)
     data = read_data(reader, pairs) if pairs is not None else None
-    sampler = make_sampler(model, tokenizer)
+    sampler = make_sampler(config, model, tokenizer, log)
     heldout = task.heldout_problems(config.eval.problems_per_difficulty, config.eval.seed)
     first = 0
     if log.checkpoint is not None:
@@ -123,6 +123,7 @@ def train_preferences(
         report(step + 1, update.loss)
 
     tokens += judge(config.steps)
+    sampler.close()
     engine.close()
     return tokens
 
@@ -155,7 +156,7 @@ def judge_best_of_n(
 ) -> int:
     """At step 0 the base model itself; at the last step the best of its every N responses, by the
     run's reward. Returns the tokens sampled."""
-    sampler = make_sampler(model, tokenizer)
+    sampler = make_sampler(config, model, tokenizer, log)
     heldout = task.heldout_problems(config.eval.problems_per_difficulty, config.eval.seed)
     tokens = 0
     for step, n in ((0, 1), (config.steps, config.rollout.group_size)):
@@ -171,6 +172,7 @@ def judge_best_of_n(
             from_base=partial(_all_alike, best_of_n_kl(n)),
             best_of=n,
         )
+    sampler.close()
     return tokens
 
 

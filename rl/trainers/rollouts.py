@@ -7,9 +7,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from rl.artifacts import RunWriter
 from rl.config import DecoderRunConfig
 from rl.models import AnyTokenizer, Decoder
-from rl.rollout import LocalSampler, Request, Sampler
+from rl.rollout import LocalSampler, Request, Sampler, VllmSampler, VllmSettings
 from rl.seeding import derive
 from rl.trainers.parts import pad_right
 from rl.types import Batch, Problem, Rollout, Task
@@ -18,7 +19,32 @@ Ids = tuple[int, ...]
 MAX_ROWS = 1024  # rows decoded at once, which bounds the sampler's memory
 
 
-def make_sampler(model: Decoder, tokenizer: AnyTokenizer) -> LocalSampler:
+def make_sampler(
+    config: DecoderRunConfig, model: Decoder, tokenizer: AnyTokenizer, log: RunWriter
+) -> Sampler:
+    """The sampler that the run asks for, with the model's present weights. To be closed.
+
+    Raises:
+        UserError: it asks for vLLM, which is missing or cannot hold this model.
+    """
+    settings = config.rollout
+    if settings.sampler == "local":
+        return local_sampler(model, tokenizer)
+
+    def tell(died: str) -> None:
+        print(f"vLLM died and is started again, with the same weights and requests: {died}")
+        log.count("run/sampler_restarts")
+
+    return VllmSampler(
+        model,
+        eos_id=tokenizer.eos_id,
+        settings=VllmSettings(**settings.vllm.model_dump()),
+        separate=settings.sampler == "vllm_worker",
+        on_restart=tell,
+    )
+
+
+def local_sampler(model: Decoder, tokenizer: AnyTokenizer) -> LocalSampler:
     """A sampler on the model's own weights."""
     return LocalSampler(
         model,

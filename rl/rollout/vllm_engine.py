@@ -1,0 +1,220 @@
+"""vLLM in this process: started for an architecture, then given weights and prompts in turn."""
+
+import json
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from rl.errors import UserError
+from rl.rollout.sampler import Request
+from rl.types import Completion
+
+LEAST_TEMPERATURE = 0.01  # below it vLLM samples at this one, or greedily
+# Read by vLLM when it starts. It shall not bind threads to cores, which another run may have.
+ENVIRONMENT = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_NO_USAGE_STATS": "1",
+}
+
+
+@dataclass(frozen=True)
+class VllmSettings:
+    """How vLLM holds a model. `kv_cache_mib` is for a CPU; on a GPU it takes the share `gpu_memory`
+    of the card. `eager` leaves out CUDA graphs."""
+
+    dtype: str
+    kv_cache_mib: int
+    gpu_memory: float
+    tensor_parallel: int
+    eager: bool
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One call of a sampler; see rl.rollout.sampler."""
+
+    requests: tuple[Request, ...]
+    temperature: float
+    max_new_tokens: int
+    eos_id: int
+    ignore_eos: bool
+
+
+class DeadEngineError(Exception):
+    """The engine is gone, with what it was doing. The text says how it ended."""
+
+
+def check_installed() -> None:
+    """Raises UserError where vLLM is missing."""
+    if find_spec("vllm") is None:
+        raise UserError(
+            f"vLLM: expected it beside {sys.executable}, found none; run `make setup-vllm`, then "
+            "`make exp-NN ROLLOUT=vllm`, or sample without it (ROLLOUT=local)"
+        )
+
+
+def architecture_of(model: PreTrainedModel) -> str:
+    """What vLLM has to know of a model but its weights: config.json, with no name of a folder."""
+    config = {**model.config.to_dict(), "architectures": [type(model).__name__]}
+    return json.dumps({k: v for k, v in config.items() if not k.startswith("_")}, sort_keys=True)
+
+
+class VllmEngine:
+    """An engine in this process, with random weights until `load`."""
+
+    def __init__(self, architecture: str, settings: VllmSettings) -> None:
+        """Seconds of imports, then about one.
+
+        Raises:
+            UserError: vLLM is missing, or has no attention for heads of this size here.
+        """
+        check_installed()
+        self._most_tokens: int = json.loads(architecture)["max_position_embeddings"]
+        with _untouched(), TemporaryDirectory(prefix="rl-vllm-") as folder:
+            from vllm import LLM
+            from vllm.platforms import current_platform
+
+            _check_heads(json.loads(architecture))
+            memory: dict[str, Any] = {"gpu_memory_utilization": settings.gpu_memory}
+            if current_platform.is_cpu():
+                memory = {"kv_cache_memory_bytes": settings.kv_cache_mib << 20}
+                # Else a count of large logits is compiled at the first token: 14 s, and a compiler.
+                type(current_platform).simple_compile_backend = "eager"
+            (Path(folder) / "config.json").write_text(architecture, encoding="utf-8")
+            self._llm = LLM(
+                folder,
+                dtype=settings.dtype,
+                tensor_parallel_size=settings.tensor_parallel,
+                enforce_eager=settings.eager,
+                load_format="dummy",  # weights come by `load`
+                skip_tokenizer_init=True,  # prompts come as token ids
+                generation_config="vllm",  # nothing but what a call states
+                logprobs_mode="processed_logprobs",  # at the temperature of sampling
+                enable_prefix_caching=False,  # keys and values of other weights
+                disable_log_stats=True,
+                seed=0,  # every request has its own
+                **memory,
+            )
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Sample from these weights: a whole state_dict, tied entries under both names. Without
+        the head's, vLLM's CPU build would keep a packed copy of the old ones, silently."""
+        with _untouched():
+            self._llm.collective_rpc(
+                "reload_weights", kwargs={"weights_iterator": iter(list(state.items()))}
+            )
+
+    def generate(self, asked: Asked) -> list[Completion]:
+        """One completion a request, in their order.
+
+        Raises:
+            UserError: a temperature or a length that vLLM cannot do.
+            DeadEngineError: a process of vLLM's own ended.
+        """
+        from vllm import SamplingParams
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        if asked.temperature < LEAST_TEMPERATURE:
+            raise UserError(
+                f"temperature: expected {LEAST_TEMPERATURE} or more with vLLM, got "
+                f"{asked.temperature}; raise it, or sample with ROLLOUT=local"
+            )
+        limits = [_limit(request, asked) for request in asked.requests]
+        self._check_lengths(asked.requests, limits)
+        # EOS as a stop token like any other, since there is no tokenizer to know it by.
+        stop = {} if asked.ignore_eos else {"stop_token_ids": [asked.eos_id]}
+        settings = [
+            SamplingParams(
+                temperature=asked.temperature,
+                top_p=1.0,
+                top_k=0,
+                max_tokens=limit,
+                seed=request.seed,
+                logprobs=0,  # of the token that was drawn
+                ignore_eos=True,
+                detokenize=False,
+                **stop,
+            )
+            for request, limit in zip(asked.requests, limits, strict=True)
+        ]
+        prompts = [{"prompt_token_ids": list(r.prompt_ids)} for r in asked.requests]
+        try:
+            with _untouched():
+                done = self._llm.generate(prompts, settings, use_tqdm=False)
+        except EngineDeadError as error:
+            raise DeadEngineError(str(error)) from error
+        return [_completion(request.outputs[0], asked.eos_id) for request in done]
+
+    def close(self) -> None:
+        """Free its memory."""
+        self._llm.llm_engine.engine_core.shutdown()
+        del self._llm
+
+    def _check_lengths(self, requests: Sequence[Request], limits: Sequence[int]) -> None:
+        for request, limit in zip(requests, limits, strict=True):
+            if len(request.prompt_ids) + limit > self._most_tokens:
+                raise UserError(
+                    f"rollout: expected {self._most_tokens} tokens at most, the model's positions, "
+                    f"got {len(request.prompt_ids)} of a prompt and {limit} new ones; lower "
+                    "max_new_tokens"
+                )
+
+
+def _limit(request: Request, asked: Asked) -> int:
+    return min(request.max_new_tokens or asked.max_new_tokens, asked.max_new_tokens)
+
+
+def _completion(output: Any, eos_id: int) -> Completion:
+    ids = tuple(output.token_ids)
+    logps = tuple(at[token].logprob for token, at in zip(ids, output.logprobs, strict=True))
+    stopped = output.finish_reason == "stop" or eos_id in ids
+    return Completion(ids, logps, "stop" if stopped else "length")
+
+
+def _check_heads(config: Mapping[str, Any]) -> None:
+    """The CPU build would fail at the first token only."""
+    from vllm.platforms import current_platform
+
+    if not current_platform.is_cpu():
+        return
+    from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend
+
+    sizes = CPUAttentionBackend.get_supported_head_sizes()
+    size = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+    if size not in sizes:
+        raise UserError(
+            f"base.model: vLLM's CPU build has attention for heads of "
+            f"{', '.join(map(str, sizes))} channels, got {size} (hidden_size / heads); choose "
+            "other sizes, or sample with ROLLOUT=local"
+        )
+
+
+@contextmanager
+def _untouched() -> Iterator[None]:
+    """vLLM's warnings are not the user's, and what it sets for the whole process is undone: the
+    environment, which later child processes would get, and torch's setting of threads."""
+    before, set_threads = dict(os.environ), torch.set_num_threads
+    os.environ.update(ENVIRONMENT)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        torch.set_num_threads = set_threads
+        for name in [key for key in os.environ if not key.startswith("VLLM_")]:
+            if name not in before:
+                del os.environ[name]
+        os.environ.update({k: v for k, v in before.items() if not k.startswith("VLLM_")})

@@ -1,0 +1,317 @@
+"""What each profile of each experiment needs on a device, from its configuration alone.
+
+An upper bound in tokens: every response is counted at full length. Runs without a decoder take
+seconds to minutes of a processor core and are counted apart. No profile was measured for this.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import singledispatch
+from math import ceil
+from pathlib import Path
+
+from rl.config import (
+    DecoderConfig,
+    DecoderRunConfig,
+    Experiment,
+    PPOConfig,
+    PreferencesConfig,
+    ProfileName,
+    ProgramConfig,
+    RewardFitConfig,
+    RewardModelConfig,
+    RunConfig,
+    TaskConfig,
+    load_experiment,
+    profiles_of,
+)
+from rl.needs import (
+    BF16,
+    FP32,
+    Device,
+    Shape,
+    activation_bytes,
+    cache_bytes,
+    sampling_seconds,
+    training_bytes,
+    training_seconds,
+)
+from rl.runner.base_models import base_digest
+from rl.trainers.parts import make_task, make_tokenizer, tokens_in_cache
+from rl.trainers.rollouts import MAX_ROWS
+
+UPDATE, LOOK = 3.0, 1.0  # forward passes' worth of an update, and of log-probs without a gradient
+PUBLISHED_PROMPT = 512  # tokens that a prompt of a published problem is counted at
+OVERHEAD = 2**30  # bytes of a GPU for its context, and for what lies between allocations
+# Dense peaks of the makers' data sheets; the shares are what tuned training and decoding reach.
+_SHARES = {"trains": 0.4, "decodes": 0.4, "moves": 0.6, "starts": 6e-6}
+DEVICES = (
+    Device("RTX 4090", 24 * 2.0**30, {FP32: 83e12, BF16: 165e12}, 1.01e12, **_SHARES),
+    Device("A100 80GB", 80 * 2.0**30, {FP32: 19.5e12, BF16: 312e12}, 2.04e12, **_SHARES),
+    Device("H100 SXM", 80 * 2.0**30, {FP32: 67e12, BF16: 989e12}, 3.35e12, **_SHARES),
+)
+
+
+@dataclass(frozen=True)
+class Work:
+    """Of one run, at most: responses `sampled`, each part with how many are at once, and rows
+    trained times the forward passes' worth of work on each; how many times a decoder's weights
+    stand in memory, trained and frozen."""
+
+    sampled: tuple[tuple[float, int], ...] = ()
+    passes: float = 0.0
+    trained: int = 1
+    frozen: int = 0
+
+    def __add__(self, other: "Work") -> "Work":
+        """One after the other."""
+        return Work(
+            self.sampled + other.sampled,
+            self.passes + other.passes,
+            max(self.trained, other.trained),
+            max(self.frozen, other.frozen),
+        )
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of a decoder's run: its shape, bytes a number, and tokens of prompt and response at most."""
+
+    shape: Shape
+    size: int
+    prompt: int
+    new: int
+
+
+@dataclass(frozen=True)
+class Need:
+    """Of one profile: `runs` of decoders, of `parameters` at most, and `others` without one.
+    `gpu_bytes` is the most that a run has on each GPU; `hours`, by the name of a device, of all
+    runs one after another, None where its memory does not suffice."""
+
+    runs: int
+    others: int
+    parameters: int
+    gpu_bytes: float
+    hours: dict[str, float | None]
+
+
+PROFILES: tuple[ProfileName, ...] = ("gpu", "paper")
+
+
+def table(root: Path = Path("experiments")) -> str:
+    """The larger profiles of all experiments under `root`, in Markdown."""
+    names = [device.name for device in DEVICES]
+    head = ["Experiment", "Profile", "Runs", "Weights", "GPU memory", *names]
+    lines = [_row(head), _row(["---"] * len(head))]
+    for directory in sorted(root.glob("[0-9][0-9]-*")):
+        for profile in PROFILES:
+            if profile not in profiles_of(directory):
+                continue
+            need = needs_of(load_experiment(directory, profile))
+            hours = [need.hours[name] for name in names]
+            lines.append(
+                _row(
+                    [
+                        directory.name,
+                        profile,
+                        str(need.runs),
+                        f"{need.parameters / 1e6:,.1f}M",
+                        f"{need.gpu_bytes / 2**30:.0f} GiB",
+                        *("too small" if hour is None else f"{hour:.2g} h" for hour in hours),
+                    ]
+                )
+            )
+    return "\n".join(lines)
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def needs_of(experiment: Experiment, *, gpus: int = 1) -> Need:
+    """What an experiment's profile needs, each run spread over `gpus`."""
+    runs, others, parameters, most = 0, 0, 0, 0.0
+    seconds = dict.fromkeys([device.name for device in DEVICES], 0.0)
+    bases: set[str] = set()
+    for arm, config in experiment.arms.items():
+        count, sizes = len(experiment.seeds_of(arm)), sizes_of(config)
+        if sizes is None:
+            others += count
+            continue
+        runs += count
+        work = work_of(config)
+        parameters = max(parameters, sizes.shape.parameters)
+        most = max(most, gpu_bytes(config, sizes, work, gpus=gpus))
+        base = _base_work(config, bases)
+        for device in DEVICES:
+            seconds[device.name] += count * _seconds(sizes, work, device) / gpus
+            seconds[device.name] += _seconds(sizes, base, device)
+    hours = {d.name: seconds[d.name] / 3600 if most <= d.memory else None for d in DEVICES}
+    return Need(runs, others, parameters, most, hours)
+
+
+def sizes_of(config: ProgramConfig) -> Sizes | None:
+    """The decoder of a run; None where it has none, or one of bytes (`scratch`) alone."""
+    size = FP32 if config.engine.precision == "fp32" else BF16
+    if isinstance(config, DecoderRunConfig) and (published := config.published()) is not None:
+        base, new = published[1], config.rollout.max_new_tokens
+        prompt = min(PUBLISHED_PROMPT, base.context - new)
+        return Sizes(_shape(base.model, base.vocabulary), size, prompt, new)
+    made = config.base_model()
+    if made is None:
+        return None
+    task = make_task(made.task)
+    shape = _shape(made.base.model, make_tokenizer(task).size)
+    prompt = max(len(problem.prompt) for problem in task.train_problems(256, 0))
+    if isinstance(config, DecoderRunConfig):
+        new = config.rollout.max_new_tokens
+    elif isinstance(config, RewardModelConfig) and config.data.name == "sampled":
+        new = config.data.max_new_tokens
+    else:
+        raise TypeError(f"no sizes for program {config.program}")
+    return Sizes(shape, size, prompt, new)
+
+
+def _shape(model: DecoderConfig, vocabulary: int) -> Shape:
+    return Shape(
+        vocabulary=vocabulary,
+        hidden=model.hidden_size,
+        layers=model.layers,
+        heads=model.heads,
+        kv_heads=model.kv_heads,
+        intermediate=model.intermediate_size,
+        tied=model.tie_embeddings,
+        biases=model.architecture == "qwen2",
+    )
+
+
+def gpu_bytes(config: ProgramConfig, sizes: Sizes, work: Work, *, gpus: int) -> float:
+    """Bytes on each GPU at the worst moment of a run: weights with all that belongs to them, and
+    then a micro-batch's activations or the sampler's cache, whichever is more."""
+    engine, shape, size = config.engine, sizes.shape, sizes.size
+    state = work.trained * training_bytes(
+        shape.parameters, size=size, zero_stage=engine.zero_stage, ranks=gpus
+    )
+    state += work.frozen * shape.parameters * size
+    length = sizes.prompt + sizes.new
+    micro = tokens_in_cache(engine, hidden=shape.hidden, intermediate=shape.intermediate)
+    update = activation_bytes(
+        shape,
+        tokens=max(micro, length),
+        size=size,
+        checkpointing=engine.gradient_checkpointing,
+    )
+    rows = max((at_once for _, at_once in work.sampled), default=0)
+    sampler = cache_bytes(shape, tokens=rows * length, size=size)
+    return state + max(update, sampler) + OVERHEAD
+
+
+@singledispatch
+def work_of(config: ProgramConfig) -> Work:
+    """The work of one run, at most."""
+    raise TypeError(f"no work is known of program {config.program}")
+
+
+@work_of.register
+def _(config: RunConfig) -> Work:
+    if config.program == "gradient_weight":
+        study = config.study
+        rows = study.problems_per_difficulty * (study.direction_samples + study.samples)
+        rows *= _difficulties(config)
+        return Work(_in_calls(rows, 1), rows * UPDATE)
+    rows, loss = config.steps * _batch(config), config.loss
+    looks = loss.old_logps == "trainer" and loss.epochs * loss.minibatches > 1
+    reference = bool(config.reward.kl or config.kl)
+    update = UPDATE + LOOK * config.engine.gradient_checkpointing  # which looks once more
+    passes = update * loss.epochs + LOOK * looks + LOOK * reference
+    frozen = int(reference or config.eval.base_kl)
+    own = Work(_in_calls(rows, config.steps), rows * passes, frozen=frozen)
+    return own + _evaluation(config) + _learned(config)
+
+
+@work_of.register
+def _(config: PPOConfig) -> Work:
+    pretrain = config.critic.pretrain
+    rows, fit = config.steps * _batch(config), pretrain.updates * _batch(config) if pretrain else 0
+    networks = 2 if config.critic.kind == "separate" else 1
+    passes = networks * (UPDATE * config.loss.epochs + LOOK) + LOOK * bool(config.reward.kl)
+    frozen = int(bool(config.reward.kl) or config.eval.base_kl)
+    calls = config.steps + (pretrain.updates if pretrain else 0)
+    sampled = _in_calls(rows + fit, calls)
+    own = Work(sampled, rows * passes + fit * UPDATE, trained=networks, frozen=frozen)
+    return own + _evaluation(config) + _learned(config)
+
+
+@work_of.register
+def _(config: PreferencesConfig) -> Work:
+    pairs, rows = config.preferences, config.steps * _batch(config)
+    own = Work(frozen=1)  # the best of N trains nothing
+    if pairs is not None:
+        read = 2 * config.steps * pairs.batch_pairs
+        own += Work(_in_calls(2 * pairs.pairs, 1), read * (UPDATE + LOOK))
+    elif config.method.name == "online_dpo":
+        own += Work(_in_calls(rows, config.steps), rows * (UPDATE + LOOK))
+    return own + _evaluation(config) + _learned(config)
+
+
+@work_of.register
+def _(config: RewardModelConfig) -> Work:
+    return _fit(config, config.steps)
+
+
+def _batch(config: DecoderRunConfig) -> int:
+    return config.rollout.prompts * config.rollout.group_size
+
+
+def _difficulties(config: DecoderRunConfig) -> int:
+    task = config.task
+    return len(task.digits if isinstance(task, TaskConfig) else task.difficulties)
+
+
+def _in_calls(rows: float, calls: int) -> tuple[tuple[float, int], ...]:
+    """So many responses of so many calls of the sampler, as a part of Work."""
+    return ((rows, min(MAX_ROWS, ceil(rows / calls))),)
+
+
+def _fit(config: RewardFitConfig, steps: int) -> Work:
+    """A reward model: its pairs are written, and every member trains."""
+    rows = 2 * steps * config.batch_pairs * config.ensemble.members
+    return Work(_in_calls(2 * config.pairs, 1), rows * UPDATE)
+
+
+def _learned(config: DecoderRunConfig) -> Work:
+    learned = config.reward.learned
+    if learned is None:
+        return Work()
+    return replace(_fit(learned, learned.steps), frozen=learned.ensemble.members)
+
+
+def _evaluation(config: DecoderRunConfig) -> Work:
+    """At every `eval.every`-th step, and after the last."""
+    times = ceil(config.steps / config.eval.every) + 1
+    problems = config.eval.problems_per_difficulty * _difficulties(config)
+    best_of = _batch(config) if isinstance(config, PreferencesConfig) else 1
+    rows = times * problems * config.eval.samples * best_of
+    return Work(_in_calls(rows, times), rows * LOOK * config.eval.base_kl)
+
+
+def _base_work(config: ProgramConfig, seen: set[str]) -> Work:
+    """The training of a base model, by whichever run asks for it first."""
+    made = config.base_model()
+    if made is None or base_digest(made) in seen:
+        return Work()
+    seen.add(base_digest(made))
+    return Work(passes=made.base.steps * made.base.batch_size * UPDATE)
+
+
+def _seconds(sizes: Sizes, work: Work, device: Device) -> float:
+    shape, size, length = sizes.shape, sizes.size, sizes.prompt + sizes.new
+    seconds = training_seconds(
+        shape, device, tokens=work.passes * length, context=length / 2, size=size
+    )
+    for rows, at_once in work.sampled:
+        seconds += sampling_seconds(
+            shape, device, rows=rows, at_once=at_once, prompt=sizes.prompt, new=sizes.new, size=size
+        )
+    return seconds
