@@ -36,6 +36,7 @@ from rl.needs import (
     training_bytes,
     training_seconds,
 )
+from rl.rollout.decoding import GPU_KV_CACHE_BYTES
 from rl.runner.base_models import base_digest
 from rl.trainers.parts import make_task, make_tokenizer, tokens_in_cache
 from rl.trainers.rollouts import MAX_ROWS
@@ -203,8 +204,14 @@ def gpu_bytes(config: ProgramConfig, sizes: Sizes, work: Work, *, gpus: int) -> 
         checkpointing=engine.gradient_checkpointing,
     )
     rows = max((at_once for _, at_once in work.sampled), default=0)
-    sampler = cache_bytes(shape, tokens=rows * length, size=size)
+    sampler = cache_bytes(shape, tokens=_at_once(sizes, rows) * length, size=size)
     return state + max(update, sampler) + OVERHEAD
+
+
+def _at_once(sizes: Sizes, rows: int) -> int:
+    """How many of `rows` the local sampler decodes at once on a GPU."""
+    row = cache_bytes(sizes.shape, tokens=sizes.prompt + sizes.new, size=sizes.size)
+    return min(rows, max(1, int(GPU_KV_CACHE_BYTES // row)))
 
 
 @singledispatch
@@ -312,6 +319,12 @@ def _seconds(sizes: Sizes, work: Work, device: Device) -> float:
     )
     for rows, at_once in work.sampled:
         seconds += sampling_seconds(
-            shape, device, rows=rows, at_once=at_once, prompt=sizes.prompt, new=sizes.new, size=size
+            shape,
+            device,
+            rows=rows,
+            at_once=_at_once(sizes, at_once),
+            prompt=sizes.prompt,
+            new=sizes.new,
+            size=size,
         )
     return seconds
