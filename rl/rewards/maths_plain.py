@@ -17,7 +17,8 @@ from fractions import Fraction
 
 from rl.rewards.maths_units import WRAP, read_unit, split_unit
 
-LONGEST = 500  # characters of an answer; the longest reference of MATH has about a third
+LONGEST = 500  # characters of an answer
+DEEPEST = 8  # brackets in each other; a parser of LaTeX may take twice as long for each more
 
 SYMBOLS = {
     **dict.fromkeys("\u2212\ufe63\uff0d", "-"),
@@ -124,6 +125,17 @@ class Quantity:
             return self.value == other.value
         share, plain = (self, other) if self.percent else (other, self)
         return plain.value in (share.value, share.value / 100)
+
+
+def too_long(text: str) -> bool:
+    """Whether an answer is longer than `LONGEST`, or its brackets are deeper than `DEEPEST`."""
+    if len(text) > LONGEST:
+        return True
+    depth = deepest = 0
+    for c in text:
+        depth += (c in "([{") - (c in ")]}")
+        deepest = max(deepest, depth)
+    return deepest > DEEPEST
 
 
 def readable(text: str) -> bool:

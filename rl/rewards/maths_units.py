@@ -43,7 +43,7 @@ COUNTING = re.compile(
     r"|(?:hundred|thousand|million|billion|trillion|dozen|score|half|quarter|third|fourth|fifth"
     r"|sixth|seventh|eighth|ninth|tenth|hundredth|thousandth)s?|halves|pi|squared|cubed|sqrt|root"
     r"|plus|minus|over|point|factorial|mod|base|power|negative|divided|multiplied|or|and|not|no|to"
-    r"|wrong|infinity|infty|inf|nan"
+    r"|sin|cos|tan|log|exp|wrong|infinity|infty|inf|nan"
 )
 WRAP = r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mbox)\s*\{([^{}]*)\}"
 PIECE = re.compile(
@@ -85,7 +85,9 @@ def read_unit(rest: str, *, loose: bool) -> tuple[str, ...] | None:
     lowered = [word.lower().rstrip(".") for word in words]
     if len(words) > MOST_WORDS or any(COUNTING.fullmatch(word) for word in lowered):
         return None
-    return _in_one_writing(lowered)
+    unit = _in_one_writing(lowered)
+    # 5^2 and 5/ are not 5 of a unit.
+    return None if unit and (unit[0].startswith("^") or unit[-1] == "/") else unit
 
 
 def split_unit(latex: str) -> tuple[str, tuple[str, ...]]:
