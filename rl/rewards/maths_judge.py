@@ -126,7 +126,7 @@ class _Algebra:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=ENVIRONMENT,
-            start_new_session=True,  # a terminal's ^C is for us: the process ends with its input
+            process_group=0,  # a terminal's ^C is for us: the process ends with its input
         )
         assert self._process.stdin is not None  # noqa: S101  # a pipe was asked for
         assert self._process.stdout is not None  # noqa: S101

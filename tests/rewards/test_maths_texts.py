@@ -31,9 +31,13 @@ MEGA = 10**6
         ("math", r"$\boxed\frac12$", r"\frac12"),
         ("math", r"\boxed{\boxed{7}}", "7"),
         ("math", r"\boxed{3} \boxedwidth{4}", "3"),
-        ("math", r"\boxed{\begin{pmatrix} 1 \\ 2 \end{pmatrix}}", r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}"),
+        (
+            "math",
+            r"\boxed{\begin{matrix} 1 \\ 2 \end{matrix}}",
+            r"\begin{matrix} 1 \\ 2 \end{matrix}",
+        ),
     ],
-)  # fmt: skip
+)
 def test_references_by_hand(dataset: str, solution: str, answer: str) -> None:
     assert reference_answer(solution, dataset=dataset) == answer
 
@@ -103,7 +107,7 @@ def test_answers_by_hand(form: str, response: str, answer: str | None) -> None:
 
 
 def test_an_unknown_form_is_an_error() -> None:
-    with pytest.raises(UserError, match="form: expected one of boxed, r1_zero, hash, .*'box'"):
+    with pytest.raises(UserError, match=r"form: expected one of boxed, r1_zero, hash, .*'box'"):
         stated_answer("5", form="box")
 
 
