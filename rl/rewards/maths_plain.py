@@ -65,7 +65,7 @@ def _value(text: str) -> Fraction:
 def _fraction(whole: str | None, *terms: str | None) -> Fraction | None:
     """whole + top/bottom, of which the fraction must be proper; None over 0."""
     top, bottom = (_value(term) for term in terms if term)
-    if not bottom or (whole and not 0 <= top / bottom < 1):
+    if not bottom or (whole and not 0 < top / bottom < 1):
         return None
     return (_value(whole) if whole else 0) + top / bottom
 
@@ -98,7 +98,7 @@ NUMBERS: tuple[tuple[re.Pattern[str], Reader], ...] = tuple(
 )
 
 # What may stand before an equals sign as the name of what is asked for: x, x_1, f(x), (x,y), a+b.
-NAME = r"(?:[A-Za-z]{1,3}|\\[a-z]+)(?:_(?:\w|\{\w+\}))?'?(?:\([A-Za-z0-9, ]*\))?"
+NAME = r"(?:(?!or|and)[A-Za-z]{1,3}|\\[a-z]+)(?:_(?:\w|\{\w+\}))?'?(?:\([A-Za-z0-9, ]*\))?"
 NAMES = re.compile(rf"{NAME}(?:\s*[-+]\s*{NAME})*|\(\s*{NAME}(?:\s*,\s*{NAME})*\s*\)")
 EQUALS = re.compile(r"(?<![<>!:=])=(?!=)|\\in(?![A-Za-z])")
 SEVERAL = re.compile(r"[,;]|(?<![A-Za-z])(?:and|or)(?![A-Za-z])")

@@ -69,14 +69,11 @@ TOKENS = st.sampled_from(
 
 @given(tokens=st.lists(TOKENS, max_size=60), reference=st.sampled_from(["5", "-1/2", "\\text{a}"]))
 def test_a_plain_reference_is_decided_here(tokens: list[str], reference: str) -> None:
-    """No text makes an error, and what is right has the reference's digits."""
+    """No text makes an error, and for a number none goes to algebra."""
     text = "".join(tokens)
     if readable(text) and not too_long(text) and clean(text):
         decided = decide(clean(text), clean(reference))
-        if not reference.startswith("\\"):
-            assert isinstance(decided, bool)
-        if decided is True and reference == "5":
-            assert "5" in text or "\u0665" in text
+        assert reference == "\\text{a}" or isinstance(decided, bool)
 
 
 @given(

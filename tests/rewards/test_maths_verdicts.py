@@ -107,7 +107,7 @@ def test_references_of_gsm8k(judge: Judge) -> None:
         ("50\\%", "50 | 0.5 | \\frac12 | 50 percent | 50%"),
         ("0.5", "50\\% | 1/2 | .5"),
         ("0.001", "10^{-3} | 1e-3 | 1 \\cdot 10^{-3}"),
-        ("40", "40 rolls of bread | $x = 39 + 1 = 40$ | x+y = 40"),
+        ("40", "40 rolls of bread | $x = 39 + 1 = 40$ | x+y = 40 | 40/hour | 40 m/s^2"),
         ("0", "-0 | 0.0 | 0/7"),
         ("5\\text{ cm}", "5 | 5cm | 5 centimetres | 5\\,\\mathrm{cm}"),
         ("\\text{(C)}", "C | (C) | \\textbf{(C)} | \\text{c}"),
@@ -130,6 +130,7 @@ def test_writings_of_one_answer(judge: Judge, reference: str, right: str) -> Non
         ("5", "NaN | inf | 1e999999999 | 10**10**10 | 9^{9^{9}} | 0/0 | 1/0 | \\frac50 | \\infty"),
         ("5", "5\x00 | \ud8005 | 5\x1b[2K | 5\ue000 | \u2164 | 5\u00b2 | 2\u2075 | \u00bd"),
         ("5", "\\frac{5}{1}1 | 4.999999999999999999 | \\boxed{5} | }5{ | 5\\\\5 | $5$6$"),
+        ("5", "5/x | 5/ | 5%x | 5%% | 5_{0 | 5_5 cm | 5 cm^4 | 5 /^2 | 5\\frac03 | or = 5 | 5 x cm"),
         ("52", "5\u00b2 | 5^2 | 5 2"),
         ("1/3", "0.333 | 0.333333333333333 | 33\\% | 3"),
         ("0.5", "50 | 0.05 | 5,0"),
@@ -139,9 +140,9 @@ def test_writings_of_one_answer(judge: Judge, reference: str, right: str) -> Non
         ("3m", "3 | 3t"),
         ("(2,3)", "\\{2,3\\} | (3,2) | [2,3] | (2,3] | (2,3,3)"),
         ("1,2,3", "1,2,3,4 | 1,2 | 6 | 1,2,3,3.5"),
-        ("2\\pi", "3=2\\pi | 2\\pi, 3\\pi | 2\\pi\\text{ or }3\\pi | 6.283185 | \\infty | x"),
+        ("2\\pi", "3=2\\pi | 2\\pi, 3\\pi | 2\\pi\\text{ or }3\\pi | 6.283185 | \\frac00 | x"),
         ("2\\pi", "2\\pi}, \\boxed{7 | 7 [2\\pi] | final answer is [2\\pi] I hope | \\$2\\pi\\$ 7"),
-        ("2\\pi", "\\foo{2\\pi} \\frac12 | 2\\pi @ \\& | \\log 0 | \\frac00 | 2\\pi \\text{ million}"),
+        ("2\\pi", "\\foo{2\\pi} \\frac12 | 2\\pi @ \\& | \\log 0 | 2\\pi \\text{ million}"),
     ],
 )  # fmt: skip
 def test_near_misses_and_tricks(judge: Judge, reference: str, wrong: str) -> None:
