@@ -4,6 +4,7 @@ import hashlib
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,15 @@ PACKAGES = (
 def versions() -> dict[str, str]:
     """Python and the packages that can change a number."""
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+
+
+def unlike(expected: Mapping[str, str], found: Mapping[str, str]) -> str:
+    """Which versions are not as expected; empty if all are."""
+    return ", ".join(
+        f"{name} {found.get(name)} instead of {version}"
+        for name, version in expected.items()
+        if found.get(name) != version
+    )
 
 
 def machine() -> dict[str, Any]:
