@@ -32,11 +32,7 @@ CHECK_S = 10.0  # how often the nodes are looked at while a run says nothing
 REACH_S = 10.0
 HUB = ("HF_HUB_OFFLINE",)
 OWN = ("RL_DATA_DIR",)  # each node has its data in a place of its own
-HOW = (
-    "start one with `ray start --head`, join other machines to it by the `ray start --address=...` "
-    "that this prints, and give RAY=auto there, RAY=host:port on another node, or "
-    "RAY=ray://host:10001 from outside"
-)
+HOW = "`ray start --head` starts one on this machine, for RAY=auto"
 
 
 class Cluster:
@@ -103,17 +99,17 @@ class Cluster:
 
         ask = self.ray.remote(installed)
         names = [name for name in self._versions if name != "python"]
-        answers = {
-            node["NodeManagerAddress"]: ask.options(
+        answers = [
+            ask.options(
                 num_cpus=0,
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
             ).remote(names)
             for node in nodes
-        }
+        ]
         told = [
-            f"\n  {address}: {difference}"
-            for address, answer in answers.items()
-            if (difference := unlike(self._versions, self.ray.get(answer)))
+            f"\n  {node['NodeManagerAddress']}: {difference}"
+            for node, found in zip(nodes, self.ray.get(answers), strict=True)
+            if (difference := unlike(self._versions, found))
         ]
         if told:
             raise UserError(
@@ -279,7 +275,9 @@ def joined(asked: str) -> Iterator[Cluster]:
                 logging_level=logging.ERROR,
             )
         except (ConnectionError, RuntimeError, ValueError) as error:
-            raise UserError(f"RAY={asked}: {_one_line(error)}; {HOW}") from None
+            raise UserError(f"RAY={asked}: {' '.join(str(error).split())}; {HOW}") from None
+        except SystemExit:  # Ray's own way out where the cluster that it knows of is gone
+            raise UserError(f"RAY={asked}: the cluster does not answer; {HOW}") from None
     try:
         yield Cluster(ray)
     finally:
@@ -307,7 +305,3 @@ def _variables() -> dict[str, str]:
     hub = {name: os.environ[name] for name in HUB if name in os.environ}
     threads = dict.fromkeys(THREAD_VARIABLES, "1")
     return {name: value for name, value in (ours | hub | threads).items() if name not in OWN}
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
