@@ -29,7 +29,8 @@ from rl.runner.worker import Job
 
 RESTARTS = 2  # of a run whose node was lost
 CHECK_S = 10.0  # how often the nodes are looked at while a run says nothing
-REACH_S = 10.0
+REACH_S = 10.0  # a machine takes to answer
+ANSWER_S = 120.0  # a node takes to start a process and say what it has
 HUB = ("HF_HUB_OFFLINE",)
 OWN = ("RL_DATA_DIR",)  # each node has its data in a place of its own
 HOW = "`ray start --head` starts one on this machine, for RAY=auto"
@@ -106,9 +107,13 @@ class Cluster:
             ).remote(names)
             for node in nodes
         ]
+        try:
+            every = self.ray.get(answers, timeout=ANSWER_S)
+        except self.ray.exceptions.RayError as error:
+            raise UserError(f"RAY: a node cannot work: {_last_line(error)}") from None
         told = [
             f"\n  {node['NodeManagerAddress']}: {difference}"
-            for node, found in zip(nodes, self.ray.get(answers), strict=True)
+            for node, found in zip(nodes, every, strict=True)
             if (difference := unlike(self._versions, found))
         ]
         if told:
@@ -116,6 +121,11 @@ class Cluster:
                 "RAY: expected nodes with this machine's packages; `make setup-ray` there from the "
                 f"same commit, and start Ray from its .venv-ray:{''.join(told)}"
             )
+
+
+def _last_line(error: Exception) -> str:
+    """Of Ray's long texts, what happened."""
+    return str(error).strip().splitlines()[-1]
 
 
 def room(node: Mapping[str, Any], *, gpus: int) -> int:
@@ -193,7 +203,7 @@ class RayWorker:
             except UserError as error:
                 return "failed", b"", str(error)
             except self._cluster.ray.exceptions.RayError as error:
-                why = str(error).strip().splitlines()[-1]
+                why = _last_line(error)
             with self._change:
                 if self._ended:
                     break
@@ -260,13 +270,13 @@ def joined(asked: str) -> Iterator[Cluster]:
         raise UserError(
             "RAY: expected a Python with Ray, got one without; `make setup-ray` adds it"
         ) from None
-    address = _address(asked)
+    address = address_of(asked)
     with tempfile.TemporaryDirectory() as staged:
         # As a working directory and not by py_modules: those come after the path of the driver's
         # checkout, where a node may hold one of another commit.
         code = Path(staged) / PACKAGE.name
         shutil.copytree(PACKAGE, code, ignore=shutil.ignore_patterns("__pycache__"))
-        environment = {"working_dir": staged, "env_vars": _variables()}
+        environment = {"working_dir": staged, "env_vars": variables()}
         try:
             ray.init(
                 address=address,
@@ -284,8 +294,12 @@ def joined(asked: str) -> Iterator[Cluster]:
         ray.shutdown()
 
 
-def _address(asked: str) -> str:
-    """What Ray is to connect to. Ray itself waits for minutes where nobody answers."""
+def address_of(asked: str) -> str:
+    """What Ray is to connect to, if somebody answers there: Ray itself would wait for minutes.
+
+    Raises:
+        UserError: of no known form, or nobody answers.
+    """
     address = (os.environ.get("RAY_ADDRESS") or asked) if asked == "auto" else asked
     if address == "auto":
         return address
@@ -299,8 +313,8 @@ def _address(asked: str) -> str:
     return address
 
 
-def _variables() -> dict[str, str]:
-    """Of this machine's settings those that change what a run does."""
+def variables() -> dict[str, str]:
+    """Of this machine's environment what nodes are to have too."""
     ours = {name: value for name, value in os.environ.items() if name.startswith("RL_")}
     hub = {name: os.environ[name] for name in HUB if name in os.environ}
     threads = dict.fromkeys(THREAD_VARIABLES, "1")

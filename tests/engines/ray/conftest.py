@@ -65,14 +65,14 @@ def machines() -> Iterator[Machines]:
         shutil.rmtree(folder)
 
 
-def sweep(root: Path, *options: str) -> "subprocess.Popen[str]":
-    """`rl run` of the experiment at `root`, begun."""
+def sweep(root: Path, *options: str, **variables: str) -> "subprocess.Popen[str]":
+    """`rl run` of the experiment at `root`, begun, with these variables too."""
     unset = ("RL_", "RAY_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(unset)}
     return subprocess.Popen(
         [sys.executable, "-m", "rl.cli", "run", "90", *options],
         cwd=root,
-        env={**kept, "PYTHONPATH": str(ROOT), "RL_DATA_DIR": "/not/there"},
+        env={**kept, "PYTHONPATH": str(ROOT), **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

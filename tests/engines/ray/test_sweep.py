@@ -1,6 +1,9 @@
 """A sweep over two nodes: the local runner's artifacts, through kills of the driver and a node."""
 
+import os
 import re
+import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +102,8 @@ def test_a_lost_node_costs_its_unfinished_run_alone(
     root, _ = swept
     before = {run: (run / "manifest.json").stat().st_mtime_ns for run in runs(root, "plain", "std")}
     second = machines.nodes[1]
-    process = sweep(root, "--arms", "plain,std,long", "--ray", "auto")
+    options = ("--arms", "plain,std,long", "--ray", "auto")
+    process = sweep(root, *options, RAY_ADDRESS=machines.address)
     until(lambda: second.logged("long/seed-0") + second.logged("long/seed-1") > 10)
     second.kill()
     said, _ = process.communicate()
@@ -108,6 +112,30 @@ def test_a_lost_node_costs_its_unfinished_run_alone(
     assert_as_local(local, root, "plain", "std", "long")
     assert len({node_of(run) for run in runs(root, "long")}) == 1
     assert {run: (run / "manifest.json").stat().st_mtime_ns for run in before} == before
+
+
+def test_a_run_that_is_lost_thrice_is_a_failed_run(
+    machines: Machines, local: Path, tmp_path: Path
+) -> None:
+    """From outside the cluster. Its process is killed as soon as there is one."""
+    shutil.copytree(local / "runs/base-models", tmp_path / "runs/base-models")
+    options = ("--arms", "plain,std", "--seeds", "0", "--jobs", "1", "--ray", machines.client)
+    process = sweep(place(tmp_path), *options)
+    killed: set[int] = set()
+
+    def kill_it() -> bool:
+        for number in {pid for node in machines.nodes for pid in node.actors} - killed:
+            killed.add(number)
+            os.kill(number, signal.SIGKILL)
+        return len(killed) == 3
+
+    until(kill_it)
+    said, _ = process.communicate()
+    assert process.returncode == 1
+    (report,) = said.split("\nfailed: ")[1:]
+    assert report.startswith("plain seed 0: lost 3 times with its node or process; the last: ")
+    assert run_status(tmp_path / LABEL / "plain/seed-0") == "absent"
+    assert run_status(tmp_path / LABEL / "std/seed-0") == "complete"
 
 
 def test_nodes_with_other_packages_are_refused_before_anything_runs(
