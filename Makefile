@@ -28,7 +28,8 @@ endif
 
 # Extras live in environments of their own, which have the packages of .venv too; an environment of
 # yours has to hold them itself.
-EXTRA := $(if $(RAY),ray,$(if $(filter vllm%,$(ROLLOUT)),vllm))
+SAMPLER := $(or $(ROLLOUT),$(if $(filter paper,$(PROFILE)),vllm))
+EXTRA := $(if $(RAY),ray,$(if $(filter vllm%,$(SAMPLER)),vllm))
 RUN_PY := $(PY)
 RUN_STAMP := $(STAMP)
 ifneq ($(STAMP),)
