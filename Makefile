@@ -28,7 +28,8 @@ endif
 
 # Extras live in environments of their own, which have the packages of .venv too; an environment of
 # yours has to hold them itself.
-EXTRA := $(if $(RAY),ray,$(if $(filter vllm%,$(ROLLOUT)),vllm))
+SAMPLER := $(or $(ROLLOUT),$(if $(filter paper,$(PROFILE)),vllm))
+EXTRA := $(if $(RAY),ray,$(if $(filter vllm%,$(SAMPLER)),vllm))
 RUN_PY := $(PY)
 RUN_STAMP := $(STAMP)
 ifneq ($(STAMP),)
@@ -49,6 +50,12 @@ export RL_PROFILE := $(value PROFILE)
 export RL_SEEDS := $(value SEEDS)
 export RL_ARMS := $(value ARMS)
 export RL_JOBS := $(value JOBS)
+# On a cluster its size counts, not this machine's, and JOBS is a limit where it was given.
+ifneq ($(RAY),)
+ifeq ($(origin JOBS),file)
+export RL_JOBS :=
+endif
+endif
 export RL_SET := $(value SET)
 export RL_ARM := $(value ARM)
 export RL_SEED := $(value SEED)

@@ -19,7 +19,7 @@ engine      the only user of DeepSpeed          artifacts   runs on disk
 files       lines, locks, checkpoints: whole    digests     content hashes
 evidence    what runs and commits tell          trainers    short loops over the engine
 studies     programs that measure               promotion   runs -> committed evidence
-runner      arms x seeds -> processes           cli         `rl run`, `rl verify`
+runner      arms x seeds -> processes, nodes    cli         `rl run`, `rl verify`
 bench       what a step costs here and elsewhere    box   an untrusted program, isolated
 
 Each layer imports only from those before it; tests/test_layers.py holds it so.

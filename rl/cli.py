@@ -5,6 +5,7 @@ import argparse
 import math
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 from rl.config import (
@@ -38,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--profile", default="laptop")
     run.add_argument("--seeds", default="", help="comma-separated; all that are planned if empty")
     run.add_argument("--arms", default="", help="comma-separated; all that are planned if empty")
-    run.add_argument("--jobs", default="", help="processes; one a core if empty")
+    run.add_argument("--jobs", default="", help="at a time; one a core, or all Ray has, if empty")
     run.add_argument("--set", default="", help="path=value overrides, separated by spaces")
     run.add_argument("--rollout", default="", help="local, vllm or vllm_worker; who samples")
     run.add_argument("--fresh", action="store_true", help="set complete runs aside, start anew")
@@ -46,6 +47,12 @@ def _parser() -> argparse.ArgumentParser:
         "--checkpoint-seconds",
         default=str(CHECKPOINT_SECONDS),
         help="between two checkpoints of a run; 0 makes one every step",
+    )
+    run.add_argument(
+        "--ray",
+        default="",
+        metavar="ADDRESS",
+        help="a Ray cluster to run on: auto, host:port or ray://host:port",
     )
     verify = commands.add_parser("verify", help="run one committed run again and compare")
     verify.add_argument("number", help="the experiment, such as 03")
@@ -69,16 +76,23 @@ def _run(options: argparse.Namespace) -> int:
         directory, options.profile, parse_overrides(options.set), options.rollout
     )
     _check_samplers(experiment)
-    done = run_experiment(
+    start = partial(
+        run_experiment,
         experiment,
         runs=options.runs,
         arms=_words(options.arms) or None,
         seeds=[_integer("SEEDS", word) for word in _words(options.seeds)] or None,
-        jobs=_jobs(options),
         fresh=options.fresh,
         checkpoint_seconds=_seconds(options.checkpoint_seconds),
     )
-    return 0 if done else 1
+    if not options.ray:
+        return 0 if start(jobs=_jobs(options)) else 1
+    from rl.runner.ray_sweep import joined  # not every installation has Ray
+
+    limit = _integer("JOBS", options.jobs) if options.jobs else None
+    with joined(options.ray) as cluster:
+        jobs = cluster.slots if limit is None else min(limit, cluster.slots)
+        return 0 if start(jobs=jobs, hire=cluster.hire) else 1
 
 
 def _verify(options: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,42 @@ def named(path: Path) -> Iterator[None]:
             f"{path}: cannot be written ({error.strerror or error}); what was logged before is "
             f"kept. Make room or give permission, then the same command goes on from there"
         ) from None
+
+
+def write_folder(target: Path, write: Callable[[Path], None]) -> None:
+    """Have `write` fill a folder that appears whole or not; an old one makes room at the end.
+
+    Raises:
+        UserError: it could not be written; nothing is left of it.
+    """
+    partial = target.with_suffix(_PARTIAL)
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        with named(target):
+            partial.mkdir(parents=True)
+            write(partial)
+            for path in (p for p in partial.rglob("*") if p.is_file()):
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+            if target.exists():
+                shutil.rmtree(target)
+            partial.rename(target)
+    except UserError:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def packed(directory: Path) -> dict[str, bytes]:
+    """A folder's files by their names in it, to be sent elsewhere."""
+    paths = sorted(path for path in directory.rglob("*") if path.is_file())
+    return {str(path.relative_to(directory)): path.read_bytes() for path in paths}
+
+
+def unpack(files: Mapping[str, bytes], directory: Path) -> None:
+    """Write what `packed` gave into a folder."""
+    for name, content in files.items():
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_bytes(content)
 
 
 class LineLog:
@@ -133,19 +169,7 @@ class Checkpoints:
             UserError: it could not be written; the one before still counts.
         """
         target = self._directory / f"step-{step:09d}"
-        partial = target.with_suffix(_PARTIAL)
-        shutil.rmtree(partial, ignore_errors=True)
-        try:
-            with named(target):
-                partial.mkdir(parents=True)
-                write(partial)
-                for path in (p for p in partial.rglob("*") if p.is_file()):
-                    with path.open("rb") as file:
-                        os.fsync(file.fileno())
-                partial.rename(target)
-        except UserError:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
+        write_folder(target, write)
         for path in self._directory.glob("step-*"):
             if path != target:
                 shutil.rmtree(path)

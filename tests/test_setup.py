@@ -21,13 +21,13 @@ def pin_lines(text: str) -> list[str]:
     return [line for line in text.splitlines() if line and not line.startswith("#")]
 
 
-PINS = {
-    str(canonicalize_name(name)): version
-    for name, _, version in (
-        line.partition("==")
-        for line in pin_lines((ROOT / "requirements.txt").read_text(encoding="utf-8"))
-    )
-}
+def pins(path: Path) -> dict[str, str]:
+    parts = [line.partition("==") for line in pin_lines(path.read_text(encoding="utf-8"))]
+    return {str(canonicalize_name(name)): version for name, _, version in parts}
+
+
+PINS = pins(ROOT / "requirements.txt")
+RAY_PINS = pins(ROOT / "tools/ray-requirements.txt")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
@@ -87,6 +87,12 @@ def direct_requirements() -> list[str]:
     return [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
 
 
+def test_ray_is_the_one_of_the_project_and_brings_only_what_is_missing() -> None:
+    assert PROJECT["optional-dependencies"]["ray"] == [f"ray=={RAY_PINS['ray']}"]
+    assert all(re.fullmatch(r"[0-9][\w.]*", version) for version in RAY_PINS.values())
+    assert not set(RAY_PINS) & set(PINS)
+
+
 def test_conda_gets_the_same_pins() -> None:
     text = (ROOT / "environment.yml").read_text(encoding="utf-8")
     needs = yaml.safe_load(text)["dependencies"]
@@ -108,6 +114,7 @@ def test_files_name_no_registry_and_no_machine() -> None:
         "tools/extra.sh",
         "tools/bench-requirements.txt",
         "tools/vllm-requirements.txt",
+        "tools/ray-requirements.txt",
     ]
     for name in [*tracked, ".ci/run", "README.md"]:
         text = (ROOT / name).read_text(encoding="utf-8")
@@ -183,6 +190,14 @@ def test_settings_come_from_the_command_line_only(recorder: Path) -> None:
     run = make(f"exp-{NUMBERS[0]}", f"PY={recorder}", **shell).stdout.splitlines()[0]
     cores = len(os.sched_getaffinity(0))
     assert run == f"<-m><rl.cli><run><{NUMBERS[0]}><--profile=laptop><--jobs={cores}>"
+
+
+@pytest.mark.skipif(not NUMBERS, reason="no experiments yet")
+def test_a_clusters_size_counts_and_jobs_only_where_given(recorder: Path) -> None:
+    for given, jobs in ((["JOBS=3"], "3"), ([], "")):
+        run = make(f"exp-{NUMBERS[0]}", f"PY={recorder}", "RAY=auto", *given).stdout.splitlines()[0]
+        expected = f"<-m><rl.cli><run><{NUMBERS[0]}><--profile=laptop><--jobs={jobs}><--ray=auto>"
+        assert run == expected
 
 
 @pytest.mark.skipif(not NUMBERS, reason="no experiments yet")

@@ -123,6 +123,19 @@ def test_the_callers_settings_stay_outside_but_for_where_packages_come_from(chec
     assert settings == {"PYTHON": "", "PYTHONNOUSERSITE": "1", **ours, **kept}
 
 
+def test_reading_the_settings_touches_no_name_of_a_script(tmp_path: Path) -> None:
+    script = "name=mine; source tools/pip_settings.sh; echo $name ${PIP_TARGET:-unset}"
+    ended = subprocess.run(
+        ["bash", "-c", script],
+        cwd=ROOT,
+        env={**os.environ, "PIP_TARGET": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ended.stdout == "mine unset\n"
+
+
 def bare_tools(folder: Path, *names: str) -> str:
     """A PATH with these tools and nothing else."""
     folder.mkdir()

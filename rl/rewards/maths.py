@@ -27,7 +27,7 @@ class Verdict(StrEnum):
     RIGHT = "right"  # the reference, in another writing maybe
     WRONG = "wrong"  # anything else that was read, or that no reading was found for
     NO_ANSWER = "no_answer"  # none where the form has it, or an empty one
-    TOO_LONG = "too_long"  # longer than any reference: not looked at
+    TOO_LONG = "too_long"  # longer, or in more brackets, than references are: not looked at
     TIMEOUT = "timeout"  # comparing took longer than allowed, so nobody knows
     MEMORY = "memory"  # comparing ended its process: out of memory or of stack
 

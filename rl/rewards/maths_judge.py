@@ -1,9 +1,29 @@
-"""Whether a stated answer is the reference: exact where it is plain, else by algebra.
+r"""Whether a stated answer is the reference: exact where it is plain, else by algebra.
 
 Plain numbers and words are compared in this process (rl.rewards.maths_plain). All else goes to
 math-verify (Kydlicek 2025), in a process of its own (rl.rewards.maths_worker) that the kernel ends
 when its time is up. It is started when first needed and serves many answers; after an end a new
 one is started for the next.
+
+Where a verdict is a choice (`!` where math-verify alone says the other thing):
+
+    reference     stated           verdict
+    102           17 \cdot 6       wrong !  a number is stated as a number: a question is no answer
+    6\sqrt{2}     \sqrt{72}        right    yet here it may be one, as no form is asked for
+    6\sqrt{2}     8.485281         wrong !  floats agree in 12 decimals, not in 6
+    1/3           0.333333         wrong !  no rounding
+    2\pi          3 = 2\pi         wrong !  3 is no name of it; x is
+    (2,3)         \{2,3\}          wrong !  an interval or a pair is no set
+    (2,3)         2,3              right    the brackets of a pair may be left out
+    113_4         113_5            wrong !  a base may be left out, but not be another
+    3m            3                wrong !  a bare letter is no unit
+    [3,\infty)    [3,\infty]       right    a slip of writing
+    [3,\infty)    x \ge 3          wrong    a set is asked for
+    a column      (3,-2,-4)        wrong    likewise
+    3:4           6:8              right    a ratio is a fraction
+
+math-verify takes a difference below 1e-15 between surds for none. That, and a question repeated
+where the reference is no number, are what a policy could exploit.
 """
 
 import json
@@ -17,7 +37,7 @@ from typing import Self
 
 from rl.errors import UserError
 from rl.rewards.maths import Verdict
-from rl.rewards.maths_plain import LONGEST, clean, decide, readable
+from rl.rewards.maths_plain import clean, decide, readable, too_long
 
 WORKER = Path(__file__).with_name("maths_worker.py")
 ENVIRONMENT = {"PYTHONHASHSEED": "0"}  # sympy's order of work depends on hashes
@@ -71,7 +91,7 @@ class Judge:
                 "drop this problem"
             )
         stripped = "" if stated is None else stated.strip()
-        if len(stripped) > LONGEST:
+        if too_long(stripped):
             return Verdict.TOO_LONG
         if not readable(stripped):
             return Verdict.WRONG
@@ -106,7 +126,7 @@ class _Algebra:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=ENVIRONMENT,
-            start_new_session=True,  # a terminal's ^C is for us: the process ends with its input
+            process_group=0,  # a terminal's ^C is for us: the process ends with its input
         )
         assert self._process.stdin is not None  # noqa: S101  # a pipe was asked for
         assert self._process.stdout is not None  # noqa: S101

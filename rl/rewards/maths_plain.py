@@ -17,7 +17,8 @@ from fractions import Fraction
 
 from rl.rewards.maths_units import WRAP, read_unit, split_unit
 
-LONGEST = 500  # characters of an answer; the longest reference of MATH has about a third
+LONGEST = 500  # characters of an answer
+DEEPEST = 8  # brackets in each other; a parser of LaTeX may take twice as long for each more
 
 SYMBOLS = {
     **dict.fromkeys("\u2212\ufe63\uff0d", "-"),
@@ -64,7 +65,7 @@ def _value(text: str) -> Fraction:
 def _fraction(whole: str | None, *terms: str | None) -> Fraction | None:
     """whole + top/bottom, of which the fraction must be proper; None over 0."""
     top, bottom = (_value(term) for term in terms if term)
-    if not bottom or (whole and not 0 <= top / bottom < 1):
+    if not bottom or (whole and not 0 < top / bottom < 1):
         return None
     return (_value(whole) if whole else 0) + top / bottom
 
@@ -97,7 +98,7 @@ NUMBERS: tuple[tuple[re.Pattern[str], Reader], ...] = tuple(
 )
 
 # What may stand before an equals sign as the name of what is asked for: x, x_1, f(x), (x,y), a+b.
-NAME = r"(?:[A-Za-z]{1,3}|\\[a-z]+)(?:_(?:\w|\{\w+\}))?'?(?:\([A-Za-z0-9, ]*\))?"
+NAME = r"(?:(?!or|and)[A-Za-z]{1,3}|\\[a-z]+)(?:_(?:\w|\{\w+\}))?'?(?:\([A-Za-z0-9, ]*\))?"
 NAMES = re.compile(rf"{NAME}(?:\s*[-+]\s*{NAME})*|\(\s*{NAME}(?:\s*,\s*{NAME})*\s*\)")
 EQUALS = re.compile(r"(?<![<>!:=])=(?!=)|\\in(?![A-Za-z])")
 SEVERAL = re.compile(r"[,;]|(?<![A-Za-z])(?:and|or)(?![A-Za-z])")
@@ -124,6 +125,17 @@ class Quantity:
             return self.value == other.value
         share, plain = (self, other) if self.percent else (other, self)
         return plain.value in (share.value, share.value / 100)
+
+
+def too_long(text: str) -> bool:
+    """Whether an answer is longer than `LONGEST`, or its brackets are deeper than `DEEPEST`."""
+    if len(text) > LONGEST:
+        return True
+    depth = deepest = 0
+    for c in text:
+        depth += (c in "([{") - (c in ")]}")
+        deepest = max(deepest, depth)
+    return deepest > DEEPEST
 
 
 def readable(text: str) -> bool:

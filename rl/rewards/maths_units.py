@@ -43,15 +43,16 @@ COUNTING = re.compile(
     r"|(?:hundred|thousand|million|billion|trillion|dozen|score|half|quarter|third|fourth|fifth"
     r"|sixth|seventh|eighth|ninth|tenth|hundredth|thousandth)s?|halves|pi|squared|cubed|sqrt|root"
     r"|plus|minus|over|point|factorial|mod|base|power|negative|divided|multiplied|or|and|not|no|to"
-    r"|wrong|infinity|infty|inf|nan"
+    r"|sin|cos|tan|log|exp|wrong|infinity|infty|inf|nan"
 )
 WRAP = r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mbox)\s*\{([^{}]*)\}"
+POWER = r"\^\s*(?:\{[23]\}|[23])"
 PIECE = re.compile(
-    rf"\s*(?:{WRAP}|(?P<base>_\s*\{{?[0-9]+\}}?)|(?P<power>\^\s*\{{?[23]\}}?)"
+    rf"\s*(?:{WRAP}|(?P<base>_\s*(?:\{{[0-9]+\}}|[0-9]+))|(?P<power>{POWER})"
     r"|(?P<word>[A-Za-z]+\.?)|(?P<sign>[%°$€£¢/]))"
 )
-WRAPPED_PIECE = re.compile(r"\s*(?:(\^\s*\{?[23]\}?)|([A-Za-z][A-Za-z.']*)|([%°$€£¢/]))\s*")
-TRAILING = re.compile(rf"((?:\s*(?:{WRAP}(?:\s*\^\s*\{{?[23]\}}?)?|°|\$))+)$")
+WRAPPED_PIECE = re.compile(rf"\s*(?:({POWER})|([A-Za-z][A-Za-z.']*)|([%°$€£¢/]))\s*")
+TRAILING = re.compile(rf"((?:\s*(?:{WRAP}(?:\s*{POWER})?|°|\$))+)$")
 
 
 def read_unit(rest: str, *, loose: bool) -> tuple[str, ...] | None:
@@ -65,27 +66,41 @@ def read_unit(rest: str, *, loose: bool) -> tuple[str, ...] | None:
     at, rest = 0, rest.rstrip()
     while at < len(rest):
         piece = PIECE.match(rest, at)
-        if piece is None:
-            return None
-        if piece[1] is not None:
+        inner = [_bare(piece[0])] if piece else None
+        if piece and piece[1] is not None:
             inner = _wrapped(piece[1])
-            if inner is None:
+        elif piece and piece["word"]:
+            apart = rest[at].isspace() or words[-1:] == ["/"]
+            if not _is_unit(piece["word"].rstrip("."), first=not words, loose=loose and apart):
                 return None
-            words += inner
-        elif piece["word"]:
-            name = piece["word"].rstrip(".")
-            known = name.lower() in UNITS or _canonical(name) in UNITS.values()
-            word = words or (rest[at].isspace() and (known or len(name) > 2))
-            if not (loose and word) and not (known and len(name) > 1):
-                return None
-            words.append(name)
-        else:
-            words.append(re.sub(r"[\s{}]", "", piece[0]))
+        if piece is None or inner is None:
+            return None
+        words += inner
         at = piece.end()
-    lowered = [word.lower().rstrip(".") for word in words]
-    if len(words) > MOST_WORDS or any(COUNTING.fullmatch(word) for word in lowered):
-        return None
-    return _in_one_writing(lowered)
+    words = [word.lower().rstrip(".") for word in words]
+    return _in_one_writing(words) if _make_sense(words) else None
+
+
+def _is_unit(word: str, *, first: bool, loose: bool) -> bool:
+    known = word.lower() in UNITS or _canonical(word) in UNITS.values()
+    if loose:
+        return known or len(word) > (2 if first else 1)
+    return known and len(word) > 1
+
+
+def _make_sense(words: Sequence[str]) -> bool:
+    """Whether words and signs can be a unit in this order: 5/hour is one, 5/x, 5%% and 5^2 none."""
+    if len(words) > MOST_WORDS or any(COUNTING.fullmatch(word) for word in words):
+        return False
+    signs = [word for word in words if not word[0].isalpha()]
+    if len(set(signs)) < len(signs) or words[-1:] == ["/"]:
+        return False
+    for before, word in zip(["", *words], words, strict=False):
+        if word.startswith("_") and len(words) > 1:
+            return False
+        if word.startswith("^") and not before.isalpha():
+            return False
+    return words[:1] != ["/"] or len(words[1]) > 2
 
 
 def split_unit(latex: str) -> tuple[str, tuple[str, ...]]:
@@ -104,9 +119,13 @@ def _wrapped(content: str) -> list[str] | None:
         piece = WRAPPED_PIECE.match(content, at)
         if piece is None:
             return None
-        words.append(re.sub(r"[\s{}]", "", piece[0]))
+        words.append(_bare(piece[0]))
         at = piece.end()
     return words
+
+
+def _bare(piece: str) -> str:
+    return re.sub(r"[\s{}]", "", piece)
 
 
 def _canonical(word: str) -> str:

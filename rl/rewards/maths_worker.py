@@ -22,7 +22,7 @@ from dataclasses import replace
 from math_verify import parse, verify
 from math_verify.parser import LatexExtractionConfig
 
-PATIENCE_SECONDS = 60.0  # by the clock beyond the limit, for what waits instead of computing
+PATIENCE_SECONDS = 600.0  # by the clock beyond the limit, for what waits instead of computing
 DIGITS = 12  # decimals in which floats agree: with 6, math-verify's choice, 1.414214 is sqrt(2)
 
 # The whole box is parsed, or nothing: no second try on a part of it that parses. Units have been

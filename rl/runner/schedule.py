@@ -39,10 +39,13 @@ def run_experiment(
     jobs: int,
     fresh: bool,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    hire: Callable[[], Worker] | None = None,
 ) -> bool:
     """Run what is asked for and not yet done; True if every run ended well.
 
     A run that was killed goes on from its last checkpoint, to the numbers it would have had.
+    `hire` gets those who do the runs, processes of this machine if it is None; base models are
+    always made here.
 
     Raises:
         UserError: bad selection, runs of other settings are in the way, or another process is at
@@ -62,7 +65,8 @@ def run_experiment(
         os.close(held)
         held = lock(root, busy=busy)
     try:
-        return _run(experiment, specs, root, runs / "base-models", jobs, checkpoint_seconds)
+        cache = runs / "base-models"
+        return _run(experiment, specs, root, cache, jobs, checkpoint_seconds, hire or LocalWorker)
     finally:
         os.close(held)
 
@@ -74,6 +78,7 @@ def _run(
     cache: Path,
     jobs: int,
     checkpoint_seconds: float,
+    hire: Callable[[], Worker],
 ) -> bool:
     # Of all that is planned: the plan speaks for every run that lies under it.
     done = {(s.arm, s.seed) for s in experiment.select(None, None) if _done(root, s)}
@@ -101,7 +106,7 @@ def _run(
         failed = _work_through(bases, jobs=1, progress=progress, hire=LocalWorker)
         if not failed:
             queue = [Job(spec, root, cache, facts, checkpoint_seconds) for spec in todo]
-            failed = _work_through(queue, jobs=jobs, progress=progress, hire=LocalWorker)
+            failed = _work_through(queue, jobs=jobs, progress=progress, hire=hire)
     for job, why in failed:
         print(f"\nfailed: {job.name}: {why}")
         if job.log_file.exists():

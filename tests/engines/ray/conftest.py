@@ -1,0 +1,102 @@
+"""One cluster of two nodes for all of these tests, and one sweep without it to compare with."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.engines.ray.nodes import Node, free_ports
+from tests.places import ROOT
+from tests.tiny import write_experiment
+
+ARMS = {
+    "plain": {},
+    "std": {"advantage.scale": "group_std"},
+    "boom": {"optim.lr": 1e30},
+    "long": {"steps": 60},
+}
+
+
+@dataclass(frozen=True)
+class Machines:
+    """The cluster. The first is its head."""
+
+    nodes: list[Node]
+    address: str
+    client: str
+    folder: Path
+
+    def join(self, name: str, **variables: str) -> Node:
+        """One more, whose processes have these variables too."""
+        node = Node(self.folder / name, f"--address={self.address}", **variables)
+        self.nodes.append(node)
+        node.wait()
+        return node
+
+
+@pytest.fixture(scope="session")
+def machines() -> Iterator[Machines]:
+    """A head and a second node."""
+    # Sockets lie in these folders, and their paths must be short.
+    folder = Path(tempfile.mkdtemp(prefix="rl-nodes-"))
+    port, client, agent = free_ports(3)
+    head = Node(
+        folder / "1",
+        *("--head", f"--port={port}", "--include-dashboard=false"),
+        *(f"--ray-client-server-port={client}", f"--runtime-env-agent-port={agent}"),
+    )
+    here = Machines([head], f"127.0.0.1:{port}", f"ray://127.0.0.1:{client}", folder)
+    try:
+        head.wait()
+        here.join("2")
+        yield here
+    finally:
+        for node in here.nodes:
+            if node.process.is_running():
+                node.kill()
+        shutil.rmtree(folder)
+
+
+def sweep(root: Path, *options: str, **variables: str) -> "subprocess.Popen[str]":
+    """`rl run` of the experiment at `root`, begun, with these variables too."""
+    unset = ("RL_", "RAY_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(unset)}
+    return subprocess.Popen(
+        [sys.executable, "-m", "rl.cli", "run", "90", *options],
+        cwd=root,
+        env={**kept, "PYTHONPATH": str(ROOT), **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def place(root: Path) -> Path:
+    """An experiment: `boom` fails, `long` takes longer than the others."""
+    directory = write_experiment(root)
+    path = directory / "config.yaml"
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    path.write_text(yaml.safe_dump({**config, "arms": ARMS}, sort_keys=False), encoding="utf-8")
+    return root
+
+
+@pytest.fixture(scope="session")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every run but the one that fails, by processes of this machine."""
+    root = place(tmp_path_factory.mktemp("local"))
+    process = sweep(root, "--arms", "plain,std,long", "--jobs", "2")
+    said, _ = process.communicate()
+    assert process.returncode == 0, said
+    return root
+
+
+INTERRUPTED = 130
+SIGNALS = {signal.SIGINT: INTERRUPTED, signal.SIGKILL: -signal.SIGKILL}

@@ -1,0 +1,153 @@
+"""A sweep over two nodes: the local runner's artifacts, through kills of the driver and a node."""
+
+import os
+import re
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rl.artifacts import LOGS, run_fault, run_status
+from rl.files import read_json
+from tests.engines.ray.conftest import SIGNALS, Machines, place, sweep
+from tests.engines.ray.nodes import until
+
+pytestmark = pytest.mark.engines
+
+LABEL = Path("runs/90-mini/laptop")
+TIMES = {"started", "seconds", "tokens_per_s"}
+
+
+def runs(root: Path, *arms: str) -> list[Path]:
+    return [root / LABEL / arm / f"seed-{seed}" for arm in arms for seed in (0, 1)]
+
+
+def facts(run: Path) -> dict[str, Any]:
+    return {k: v for k, v in read_json(run / "manifest.json").items() if k not in TIMES}
+
+
+def assert_as_local(local: Path, root: Path, *arms: str) -> None:
+    """Bitwise, and in place of a local run: nothing else lies there."""
+    for one, other in zip(runs(local, *arms), runs(root, *arms), strict=True):
+        assert run_status(other) == "complete"
+        assert run_fault(other) == ""
+        assert sorted(path.name for path in other.iterdir()) == sorted([*LOGS, "manifest.json"])
+        for name in LOGS:
+            assert (one / name).read_bytes() == (other / name).read_bytes()
+            assert (one / name).stat().st_size > 100
+        assert facts(one) == facts(other)
+
+
+def node_of(run: Path) -> str:
+    """As the run's log begins."""
+    log = run.parent.parent / "logs" / f"{run.parent.name}-{run.name}.txt"
+    (told,) = re.findall(r"^node \S+ (\w+)$", log.read_text(), flags=re.MULTILINE)
+    return str(told)
+
+
+@pytest.fixture(scope="module")
+def swept(machines: Machines, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """All but `long`, by both nodes, and what was said. It was stopped twice before its end."""
+    root = place(tmp_path_factory.mktemp("swept"))
+    options = ("--arms", "plain,std,boom", "--ray", machines.address)
+    for number, status in SIGNALS.items():
+        process = sweep(root, *options)
+        until(lambda: all(node.actors for node in machines.nodes))
+        process.send_signal(number)
+        process.communicate()
+        assert process.returncode == status
+        until(lambda: not any(node.actors for node in machines.nodes), "actors stay")
+    process = sweep(root, *options)
+    said, _ = process.communicate()
+    assert process.returncode == 1, said
+    return root, said
+
+
+def test_both_nodes_do_runs_to_the_local_runs_artifacts(
+    swept: tuple[Path, str], local: Path
+) -> None:
+    root, _ = swept
+    assert_as_local(local, root, "plain", "std")
+    assert len({node_of(run) for run in runs(root, "plain", "std")}) == 2
+    assert not list((root / LABEL).rglob("*.partial"))
+
+
+def test_a_run_that_raises_is_told_with_its_logs_end_and_harms_no_other(
+    swept: tuple[Path, str],
+) -> None:
+    root, said = swept
+    told = "FloatingPointError: gradient norm is nan; lower optim.lr or clip gradients\n"
+    first, second = said.split("\nfailed: ")[1:]
+    for seed, report in enumerate((first, second)):
+        assert report.startswith(f"boom seed {seed}: {told}")
+        assert report.count(told) == 2  # and in its log
+    assert {run_status(run) for run in runs(root, "boom")} == {"absent"}
+
+
+@pytest.mark.usefixtures("swept")
+def test_a_node_keeps_base_models(machines: Machines, local: Path) -> None:
+    made = [path.name for path in (local / "runs/base-models").iterdir()]
+    for node in machines.nodes:
+        assert [path.name for path in node.temporary.glob("rl-*/base-models/*")] == made
+        (copy,) = node.temporary.glob("rl-*/base-models/*")
+        for path in (local / "runs/base-models" / made[0]).iterdir():
+            assert (copy / path.name).read_bytes() == path.read_bytes()
+
+
+def test_a_lost_node_costs_its_unfinished_run_alone(
+    swept: tuple[Path, str], machines: Machines, local: Path
+) -> None:
+    root, _ = swept
+    before = {run: (run / "manifest.json").stat().st_mtime_ns for run in runs(root, "plain", "std")}
+    second = machines.nodes[1]
+    options = ("--arms", "plain,std,long", "--ray", "auto")
+    process = sweep(root, *options, RAY_ADDRESS=machines.address)
+    until(lambda: second.logged("long/seed-0") + second.logged("long/seed-1") > 10)
+    second.kill()
+    said, _ = process.communicate()
+    assert process.returncode == 0, said
+    assert "6 runs asked for, 4 complete already" in said
+    assert_as_local(local, root, "plain", "std", "long")
+    assert len({node_of(run) for run in runs(root, "long")}) == 1
+    assert {run: (run / "manifest.json").stat().st_mtime_ns for run in before} == before
+
+
+def test_a_run_that_is_lost_thrice_is_a_failed_run(
+    machines: Machines, local: Path, tmp_path: Path
+) -> None:
+    """From outside the cluster. Its process is killed as soon as there is one."""
+    shutil.copytree(local / "runs/base-models", tmp_path / "runs/base-models")
+    options = ("--arms", "plain,std", "--seeds", "0", "--jobs", "1", "--ray", machines.client)
+    process = sweep(place(tmp_path), *options)
+    killed: set[int] = set()
+
+    def kill_it() -> bool:
+        for number in {pid for node in machines.nodes for pid in node.actors} - killed:
+            killed.add(number)
+            os.kill(number, signal.SIGKILL)
+        return len(killed) == 3
+
+    until(kill_it)
+    said, _ = process.communicate()
+    assert process.returncode == 1
+    (report,) = said.split("\nfailed: ")[1:]
+    assert report.startswith("plain seed 0: lost 3 times with its node or process; the last: ")
+    assert run_status(tmp_path / LABEL / "plain/seed-0") == "absent"
+    assert run_status(tmp_path / LABEL / "std/seed-0") == "complete"
+
+
+def test_nodes_with_other_packages_are_refused_before_anything_runs(
+    machines: Machines, tmp_path: Path
+) -> None:
+    other = tmp_path / "packages" / "gymnasium-0.1.dist-info"
+    other.mkdir(parents=True)
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: gymnasium\nVersion: 0.1\n")
+    machines.join("3", PYTHONPATH=str(other.parent))
+    process = sweep(place(tmp_path), "--ray", machines.client)
+    said, _ = process.communicate()
+    assert process.returncode == 2
+    assert re.search(r"\n  [\w.:]+: gymnasium 0\.1 instead of \d", said)
+    assert "make setup-ray" in said
+    assert not (tmp_path / "runs").exists()
