@@ -200,7 +200,8 @@ def final_accuracy(found: Evidence) -> pd.DataFrame:
         low, high = stats.interval(sample, BAND)
         settings = configs[arm]["eval"]
         draws = settings["problems_per_difficulty"] * settings["samples"]
-        draws *= len(configs[arm]["task"]["digits"])
+        task = configs[arm]["task"]
+        draws *= len(task["digits"] if "digits" in task else task["difficulties"])
         error = stats.binomial_standard_error(stats.mean(sample), draws)
         out.append((arm, len(sample), stats.mean(sample), low, high, stats.seed_sd(sample), error))
     columns = ["arm", "seeds", "accuracy", "low 95%", "high 95%", "seed SD", "evaluation SE"]

@@ -11,8 +11,9 @@ advantages, returns, gae, whitening, token_rewards, kl, logprobs, losses, masks
                                                 pure tensor maths
 exact, bandit, mdp, mdp_views                   small processes, worked out exactly
 worlds      episodes of many moves; toys with policies of their own, small enough to enumerate
-data        preferences: of people, of a known gold reward; each with what was wrong in them
-models      from-scratch decoders               rollout     samplers behind one protocol
+data        preferences: of people, of a known gold reward; published problems; each with what was
+            wrong in them
+models      decoders, made here or published    rollout     samplers behind one protocol
 tabular     policies small enough to be listed
 engine      the only user of DeepSpeed          artifacts   runs on disk
 files       lines, locks, checkpoints: whole    digests     content hashes

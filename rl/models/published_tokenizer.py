@@ -42,7 +42,7 @@ class PublishedTokenizer:
                 f"{name}: its tokenizer cannot be read ({type(error).__name__}: {why}); fetch the "
                 f"checkpoint again"
             ) from None
-        self._name, self._chat = name, chat
+        self.folder, self._name, self._chat = folder, name, chat
         stock = self._stock
         self.size = len(stock)
         named = {t.content for t in stock.added_tokens_decoder.values() if t.special}

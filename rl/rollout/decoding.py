@@ -13,7 +13,8 @@ from transformers import DynamicCache, PreTrainedModel
 from rl.models.fused import Fused, can_fuse
 
 KV_CACHE_BYTES = 128 * 2**20  # of the rows decoded at once on a CPU; beyond it tokens/s fall
-LEAST_ROWS = 64  # below it the products are too small
+GPU_KV_CACHE_BYTES = 16 * 2**30  # the same on a GPU, beside the training state of a large model
+LEAST_ROWS = 64  # on a CPU; below it the products are too small
 
 
 class Decoding(Protocol):
@@ -37,14 +38,14 @@ def decode_with(model: PreTrainedModel, pad_id: int, *, share_prompts: bool = Tr
 
 
 def rows_at_once(model: PreTrainedModel, tokens: int, most: int) -> int:
-    """How many rows of `tokens` (prompt and response) to decode at once: on a CPU as many as
-    keep the keys and values within KV_CACHE_BYTES, on a GPU `most`."""
-    if model.device.type != "cpu":
-        return most
+    """How many rows of `tokens` (prompt and response) to decode at once: `most`, or as many as
+    keep the keys and values within KV_CACHE_BYTES, on a GPU within GPU_KV_CACHE_BYTES."""
+    on_cpu = model.device.type == "cpu"
     config = model.config
     size = config.hidden_size // config.num_attention_heads * config.num_key_value_heads
     row_bytes: int = 2 * config.num_hidden_layers * size * tokens * model.dtype.itemsize
-    return min(most, max(LEAST_ROWS, KV_CACHE_BYTES // row_bytes))
+    within = (KV_CACHE_BYTES if on_cpu else GPU_KV_CACHE_BYTES) // row_bytes
+    return min(most, max(LEAST_ROWS if on_cpu else 1, within))
 
 
 class PlainDecoding:

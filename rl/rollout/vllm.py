@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from rl.errors import UserError
+from rl.models import Ends
 from rl.rollout.sampler import Request
 from rl.rollout.vllm_engine import (
     Asked,
@@ -57,6 +58,7 @@ class VllmSampler:
         settings: VllmSettings,
         separate: bool,
         on_restart: Callable[[str], None],
+        ends: Ends | None = None,
     ) -> None:
         """An engine with the weights of `model`; see VllmEngine for what is refused.
 
@@ -66,9 +68,11 @@ class VllmSampler:
             settings: how vLLM holds the model.
             separate: in a process of its own.
             on_restart: told how the engine died, before it is started again.
+            ends: where a response ends besides EOS; `settings` has the tokenizer for its text.
         """
         self._key: Key = (architecture_of(model), settings, separate)
         self._eos_id = eos_id
+        self._ends = ends or Ends(frozenset(), None, frozenset(), lambda _: "")
         self._on_restart = on_restart
         self._restarted = False
         self._state: Mapping[str, Tensor] = model.state_dict()
@@ -95,7 +99,15 @@ class VllmSampler:
         """
         if not requests:
             return []
-        asked = Asked(tuple(requests), temperature, max_new_tokens, self._eos_id, ignore_eos)
+        asked = Asked(
+            tuple(requests),
+            temperature,
+            max_new_tokens,
+            self._eos_id,
+            ignore_eos,
+            tuple(sorted(self._ends.token_ids)),
+            self._ends.text,
+        )
         return self._surviving(lambda holder: holder.generate(asked))
 
     def close(self) -> None:

@@ -33,24 +33,29 @@ ENVIRONMENT = {
 @dataclass(frozen=True)
 class VllmSettings:
     """How vLLM holds a model. `kv_cache_mib` is for a CPU; on a GPU it takes the share `gpu_memory`
-    of the card. `eager` leaves out CUDA graphs."""
+    of the card. `eager` leaves out CUDA graphs. `tokenizer` is the folder of the one that responses
+    are read by where their text may end them; None where it never does."""
 
     dtype: str
     kv_cache_mib: int
     gpu_memory: float
     tensor_parallel: int
     eager: bool
+    tokenizer: str | None = None
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One call of a sampler; see rl.rollout.sampler."""
+    """One call of a sampler; see rl.rollout.sampler, and rl.models.Ends for what else ends a
+    response."""
 
     requests: tuple[Request, ...]
     temperature: float
     max_new_tokens: int
     eos_id: int
     ignore_eos: bool
+    end_ids: tuple[int, ...] = ()
+    end_text: str | None = None
 
 
 class DeadEngineError(Exception):
@@ -100,7 +105,8 @@ class VllmEngine:
                 tensor_parallel_size=settings.tensor_parallel,
                 enforce_eager=settings.eager,
                 load_format="dummy",  # weights come by `load`
-                skip_tokenizer_init=True,  # prompts come as token ids
+                tokenizer=settings.tokenizer,  # prompts come as token ids
+                skip_tokenizer_init=settings.tokenizer is None,
                 generation_config="vllm",  # nothing but what a call states
                 logprobs_mode="processed_logprobs",  # at the temperature of sampling
                 enable_prefix_caching=False,  # keys and values of other weights
@@ -134,8 +140,12 @@ class VllmEngine:
             )
         limits = [_limit(request, asked) for request in asked.requests]
         self._check_lengths(asked.requests, limits)
-        # EOS as a stop token like any other, since there is no tokenizer to know it by.
-        stop = {} if asked.ignore_eos else {"stop_token_ids": [asked.eos_id]}
+        # EOS as a stop token like any other, as there may be no tokenizer to know it by.
+        stop: dict[str, Any] = {}
+        if not asked.ignore_eos:
+            stop["stop_token_ids"] = [asked.eos_id, *asked.end_ids]
+            if asked.end_text is not None:
+                stop |= {"stop": [asked.end_text], "include_stop_str_in_output": True}
         settings = [
             SamplingParams(
                 temperature=asked.temperature,
@@ -145,7 +155,8 @@ class VllmEngine:
                 seed=request.seed,
                 logprobs=0,  # of the token that was drawn
                 ignore_eos=True,
-                detokenize=False,
+                detokenize="stop" in stop,
+                skip_special_tokens=False,
                 **stop,
             )
             for request, limit in zip(asked.requests, limits, strict=True)

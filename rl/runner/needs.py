@@ -36,6 +36,7 @@ from rl.needs import (
     training_bytes,
     training_seconds,
 )
+from rl.rollout.decoding import GPU_KV_CACHE_BYTES
 from rl.runner.base_models import base_digest
 from rl.trainers.parts import make_task, make_tokenizer, tokens_in_cache
 from rl.trainers.rollouts import MAX_ROWS
@@ -210,16 +211,17 @@ def gpu_bytes(config: ProgramConfig, sizes: Sizes, work: Work, *, gpus: int) -> 
     if share := _share_of_vllm(config):
         return (state + update) / (1 - share)
     rows = max((ceil(at_once / gpus) for _, at_once in work.sampled), default=0)
-    return state + max(update, cache_bytes(shape, tokens=rows * length, size=size))
+    cache = cache_bytes(shape, tokens=rows * length, size=size)
+    return state + max(update, min(cache, GPU_KV_CACHE_BYTES))
 
 
 def rows_at_once(config: ProgramConfig, sizes: Sizes, device: Device) -> int:
     """Responses of full length that a sampler can hold at a time."""
+    row = cache_bytes(sizes.shape, tokens=sizes.prompt + sizes.new, size=sizes.size)
     share = _share_of_vllm(config)
     if not share:
-        return MAX_ROWS
+        return max(1, min(MAX_ROWS, int(GPU_KV_CACHE_BYTES / row)))
     left = share * device.memory - sizes.shape.parameters * sizes.size
-    row = cache_bytes(sizes.shape, tokens=sizes.prompt + sizes.new, size=sizes.size)
     return max(1, int(left / row))
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rl.artifacts import RunWriter
 from rl.config import DecoderRunConfig
-from rl.models import AnyTokenizer, Decoder
+from rl.models import AnyTokenizer, Decoder, PublishedTokenizer
 from rl.rollout import LocalSampler, Request, Sampler, VllmSampler, VllmSettings
 from rl.seeding import derive
 from rl.trainers.parts import pad_right
@@ -38,10 +38,18 @@ def make_sampler(
     return VllmSampler(
         model,
         eos_id=tokenizer.eos_id,
-        settings=VllmSettings(**settings.vllm.model_dump()),
+        settings=VllmSettings(**settings.vllm.model_dump(), tokenizer=_reads(tokenizer)),
         separate=settings.sampler == "vllm_worker",
         on_restart=tell,
+        ends=tokenizer.ends,
     )
+
+
+def _reads(tokenizer: AnyTokenizer) -> str | None:
+    """The folder of the tokenizer that a sampler has to read responses by."""
+    if not isinstance(tokenizer, PublishedTokenizer) or tokenizer.ends.text is None:
+        return None
+    return str(tokenizer.folder)
 
 
 def local_sampler(model: Decoder, tokenizer: AnyTokenizer) -> LocalSampler:

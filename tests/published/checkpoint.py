@@ -3,7 +3,6 @@ in the hub's file layout, and the small problem sets beside it."""
 
 import json
 import shutil
-from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -57,13 +56,13 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 @cache
-def model() -> Qwen2ForCausalLM:
+def model(*, hidden_size: int = 32) -> Qwen2ForCausalLM:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         made = Qwen2ForCausalLM(
             Qwen2Config(
                 vocab_size=VOCABULARY,
-                hidden_size=32,
+                hidden_size=hidden_size,
                 num_hidden_layers=2,
                 num_attention_heads=4,
                 num_key_value_heads=2,
@@ -82,10 +81,10 @@ def model() -> Qwen2ForCausalLM:
     return made
 
 
-def write_checkpoint(folder: Path, *, dtype: torch.dtype = torch.float32, **save: Any) -> Path:
+def write_checkpoint(folder: Path, *, hidden_size: int = 32, **save: Any) -> Path:
     """Into `folder`/owner/name."""
     target = folder / NAME
-    deepcopy(model()).to(dtype).save_pretrained(target, **save)
+    model(hidden_size=hidden_size).save_pretrained(target, **save)
     tokenizer().save_pretrained(target)
     return target
 

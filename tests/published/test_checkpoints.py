@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 import torch
 from huggingface_hub import constants
+from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from rl.digests import file_sha256, json_sha256
 from rl.errors import UserError
 from rl.models import FusedDecoder, check_model, fetch, load_decoder, weights_sha256
 from rl.models.fused import can_fuse
+from rl.rollout.decoding import rows_at_once
 from tests.published.checkpoint import (
     CONTEXT,
     MODEL,
@@ -249,3 +251,19 @@ def test_the_fast_path_computes_what_a_published_model_does(checkpoint: Path) ->
 def test_the_fast_path_leaves_other_models_alone(checkpoint: Path, changes: dict[str, Any]) -> None:
     change_json(checkpoint / "config.json", layer_types=None, **changes)
     assert not can_fuse(load_decoder(checkpoint))
+
+
+def test_keys_and_values_bound_the_rows_on_a_gpu() -> None:
+    """Of Qwen2.5-Math-1.5B in bf16: 2 * 28 layers * 256 channels * 4,096 tokens * 2 bytes a row."""
+    config = Qwen2Config(
+        hidden_size=1536,
+        num_hidden_layers=28,
+        num_attention_heads=12,
+        num_key_value_heads=2,
+        intermediate_size=8960,
+    )
+    with torch.device("meta"):
+        model = Qwen2ForCausalLM(config).to(torch.bfloat16)
+    assert rows_at_once(model, 4096, 1024) == 16 * 2**30 // (2 * 28 * 256 * 4096 * 2) == 146
+    assert rows_at_once(model, 4096, 100) == 100
+    assert rows_at_once(model, 10**9, 100) == 1
