@@ -115,7 +115,7 @@ def table(root: Path = Path("experiments")) -> str:
             experiment = load_experiment(directory, profile)
             need, shared = needs_of(experiment), needs_of(experiment, gpus=MANY)
             cells = [directory.name, profile, str(need.runs), f"{need.parameters / 1e6:,.1f}M"]
-            cells.append(f"{need.gpu_bytes / 2**30:.0f} GiB")
+            cells.append(f"{ceil(need.gpu_bytes / 2**30)} GiB")
             cells += [_hours(need.hours[name]) for name in names]
             lines.append(_row([*cells, _hours(shared.hours[names[-1]])]))
     return "\n".join(lines)
