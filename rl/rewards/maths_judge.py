@@ -48,7 +48,7 @@ class Judge:
     """Verdicts on answers; a context manager that ends its process. For one thread.
 
     `seconds` is the CPU time for one answer, `memory_bytes` the address space of the process, which
-    takes 100 MB to start.
+    takes 70 MB to start.
     """
 
     def __init__(self, *, seconds: float, memory_bytes: int = 2**30) -> None:

@@ -131,8 +131,8 @@ def _bare(piece: str) -> str:
 def _canonical(word: str) -> str:
     """A word in lower case and the singular, or the abbreviation of a unit."""
     word = word.lower()
-    singular = word[:-1] if word.endswith("s") and len(word) > 3 else word
-    return UNITS.get(word) or UNITS.get(singular) or singular
+    singular = word.removesuffix("s") if len(word) > 2 else word
+    return UNITS.get(word) or UNITS.get(singular) or (singular if len(word) > 3 else word)
 
 
 def _in_one_writing(words: Sequence[str]) -> tuple[str, ...]:

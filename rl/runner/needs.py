@@ -115,7 +115,7 @@ def table(root: Path = Path("experiments")) -> str:
             experiment = load_experiment(directory, profile)
             need, shared = needs_of(experiment), needs_of(experiment, gpus=MANY)
             cells = [directory.name, profile, str(need.runs), f"{need.parameters / 1e6:,.1f}M"]
-            cells.append(f"{need.gpu_bytes / 2**30:.0f} GiB")
+            cells.append(f"{ceil(need.gpu_bytes / 2**30)} GiB")
             cells += [_hours(need.hours[name]) for name in names]
             lines.append(_row([*cells, _hours(shared.hours[names[-1]])]))
     return "\n".join(lines)
@@ -211,16 +211,16 @@ def gpu_bytes(config: ProgramConfig, sizes: Sizes, work: Work, *, gpus: int) -> 
     if share := _share_of_vllm(config):
         return (state + update) / (1 - share)
     rows = max((ceil(at_once / gpus) for _, at_once in work.sampled), default=0)
-    cache = min(cache_bytes(shape, tokens=rows * length, size=size), GPU_KV_CACHE_BYTES)
-    return state + max(update, cache)
+    cache = cache_bytes(shape, tokens=rows * length, size=size)
+    return state + max(update, min(cache, GPU_KV_CACHE_BYTES))
 
 
 def rows_at_once(config: ProgramConfig, sizes: Sizes, device: Device) -> int:
     """Responses of full length that a sampler can hold at a time."""
-    share = _share_of_vllm(config)
     row = cache_bytes(sizes.shape, tokens=sizes.prompt + sizes.new, size=sizes.size)
+    share = _share_of_vllm(config)
     if not share:
-        return min(MAX_ROWS, max(1, int(GPU_KV_CACHE_BYTES / row)))
+        return max(1, min(MAX_ROWS, int(GPU_KV_CACHE_BYTES / row)))
     left = share * device.memory - sizes.shape.parameters * sizes.size
     return max(1, int(left / row))
 

@@ -262,7 +262,7 @@ def joined(asked: str) -> Iterator[Cluster]:
             host:port or ray://host:port.
 
     Raises:
-        UserError: Ray is not installed, or there is no such cluster.
+        UserError: Ray is not installed, there is no such cluster, or it is lost.
     """
     try:
         import ray
@@ -290,6 +290,11 @@ def joined(asked: str) -> Iterator[Cluster]:
             raise UserError(f"RAY={asked}: the cluster does not answer; {HOW}") from None
     try:
         yield Cluster(ray)
+    except ConnectionError as error:
+        raise UserError(
+            f"RAY={asked}: the cluster was lost ({error}); with one that runs, the same command "
+            "goes on with the runs that are left"
+        ) from None
     finally:
         ray.shutdown()
 

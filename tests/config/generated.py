@@ -126,6 +126,14 @@ def runs(draw: st.DrawFn) -> dict[str, Any]:
             "temperature": temperature,
             "max_new_tokens": draw(st.integers(1, 4096)),
             "ignore_eos": False,  # which gradient_weight asks for
+            "sampler": draw(st.sampled_from(["local", "vllm", "vllm_worker"])),
+            "vllm": {
+                "dtype": draw(st.sampled_from(["float32", "bfloat16"])),
+                "kv_cache_mib": draw(st.integers(1, 4096)),
+                "gpu_memory": 0.5,
+                "tensor_parallel": 1,
+                "eager": draw(st.booleans()),
+            },
         },
         "reward": {
             "name": "solution",
@@ -147,6 +155,7 @@ def runs(draw: st.DrawFn) -> dict[str, Any]:
             "clip_high": draw(st.floats(0.001, 10)),
             "bound": draw(st.floats(1.001, 100)) if name in BOUNDED_LOSSES else None,
             "aggregate": draw(st.sampled_from(["sequence_mean", "token_mean", "constant"])),
+            "gap_cap": None,  # for old_logps trainer alone
             "old_logps": draw(st.sampled_from(["trainer", "sampler"])),
             "epochs": draw(st.integers(1, 16)),
             "minibatches": minibatches,

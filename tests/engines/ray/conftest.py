@@ -65,11 +65,23 @@ def machines() -> Iterator[Machines]:
         shutil.rmtree(folder)
 
 
+BEGUN: "list[subprocess.Popen[str]]" = []
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_sweep_stays() -> Iterator[None]:
+    """Also after a test that failed in the middle of one."""
+    yield
+    for process in BEGUN:
+        with process:
+            process.kill()
+
+
 def sweep(root: Path, *options: str, **variables: str) -> "subprocess.Popen[str]":
     """`rl run` of the experiment at `root`, begun, with these variables too."""
     unset = ("RL_", "RAY_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(unset)}
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "rl.cli", "run", "90", *options],
         cwd=root,
         env={**kept, "PYTHONPATH": str(ROOT), **variables},
@@ -77,6 +89,8 @@ def sweep(root: Path, *options: str, **variables: str) -> "subprocess.Popen[str]
         stderr=subprocess.STDOUT,
         text=True,
     )
+    BEGUN.append(process)
+    return process
 
 
 def place(root: Path) -> Path:

@@ -44,7 +44,7 @@ class Node:
     @property
     def actors(self) -> list[int]:
         """Processes of a sweep that live here."""
-        found = self.process.children(recursive=True)
+        found = self.process.children(recursive=True) if self.process.is_running() else []
         return [one.pid for one in found if "NodeRunner" in "".join(_command(one))]
 
     def logged(self, run: str) -> int:

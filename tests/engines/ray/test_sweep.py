@@ -145,7 +145,7 @@ def test_nodes_with_other_packages_are_refused_before_anything_runs(
     other.mkdir(parents=True)
     (other / "METADATA").write_text("Metadata-Version: 2.1\nName: gymnasium\nVersion: 0.1\n")
     machines.join("3", PYTHONPATH=str(other.parent))
-    process = sweep(place(tmp_path), "--ray", machines.client)
+    process = sweep(place(tmp_path), "--ray", machines.address)
     said, _ = process.communicate()
     assert process.returncode == 2
     assert re.search(r"\n  [\w.:]+: gymnasium 0\.1 instead of \d", said)
