@@ -118,11 +118,6 @@ class DecoderRunConfig(ProgramConfig):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        if self.engine.zero_stage == 3:
-            raise ValueError(
-                "engine.zero_stage: the sampler in the trainer's process needs whole weights; "
-                "expected 0, 1 or 2, got 3"
-            )
         learned = self.reward.learned
         for where, name in (
             ("reward.learned.data.gold", learned.data.gold)

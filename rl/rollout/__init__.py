@@ -2,5 +2,6 @@
 
 from rl.rollout.local import LocalSampler
 from rl.rollout.sampler import Request, Sampler
+from rl.rollout.shared import SharedSampler
 
-__all__ = ["LocalSampler", "Request", "Sampler"]
+__all__ = ["LocalSampler", "Request", "Sampler", "SharedSampler"]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from rl import ranks
 from rl.config import EngineConfig, OptimConfig, TaskConfig
 from rl.engine import Engine
 from rl.models import Decoder, FusedDecoder, Tokenizer
@@ -27,7 +28,13 @@ def make_engine(
     model: Decoder, optim: OptimConfig, engine: EngineConfig, total_updates: int
 ) -> Engine:
     """The model under DeepSpeed, for a run of `total_updates` optimiser updates."""
-    return engine_for(FusedDecoder(model, fuse=not engine.compile), optim, engine, total_updates)
+    return engine_for(FusedDecoder(model, fuse=fuses(engine)), optim, engine, total_updates)
+
+
+def fuses(engine: EngineConfig) -> bool:
+    """Whether weights may be read past the modules that they belong to: not where the compiler
+    follows the modules' calls, or ZeRO 3 puts a weight together for its module's call."""
+    return not engine.compile and engine.zero_stage < 3
 
 
 def engine_for(
@@ -73,8 +80,11 @@ def length_buckets(length_B: Tensor, tokens: int) -> list[Tensor]:
     """Row indices in micro-batches, rows of like length together.
 
     A micro-batch, padded to its longest row, has at most `tokens`, or is a single row. Less
-    padding, same gradient: the loss of a batch is a sum over its rows.
+    padding, same gradient: the loss of a batch is a sum over its rows. Where several ranks share
+    them, none has more than its part of all tokens.
     """
+    if ranks.world() > 1:
+        tokens = min(tokens, int(length_B.sum()) // ranks.world())
     order = torch.argsort(length_B, stable=True)
     cuts, first = [], 0
     for i, length in enumerate(length_B[order].tolist()):

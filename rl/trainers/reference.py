@@ -59,7 +59,8 @@ class Reference:
         base_BT = ref_BT = self.base.logps(engine, batch, micro_tokens)
         if self._own is not None and self._kl.refresh is not None:
             if step % self._kl.refresh == 0:
-                self._own.renew(model)
+                with engine.whole(model):
+                    self._own.renew(model)
             ref_BT = self._own.logps(engine, batch, micro_tokens)
         kl_B = kl_penalty(
             logp_BT,

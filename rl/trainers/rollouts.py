@@ -2,14 +2,16 @@
 and studies share it."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from rl.config import DecoderRunConfig
+from rl import ranks
+from rl.config import DecoderRunConfig, EngineConfig
 from rl.models import Decoder, Tokenizer
-from rl.rollout import LocalSampler, Request, Sampler
+from rl.rollout import LocalSampler, Request, Sampler, SharedSampler
 from rl.seeding import derive
 from rl.tasks import World
 from rl.trainers.parts import pad_right
@@ -19,9 +21,16 @@ Ids = tuple[int, ...]
 MAX_ROWS = 1024  # rows decoded at once, which bounds the sampler's memory
 
 
-def make_sampler(model: Decoder, tokenizer: Tokenizer) -> LocalSampler:
-    """A sampler on the model's own weights."""
-    return LocalSampler(model, eos_id=tokenizer.eos_id, pad_id=tokenizer.pad_id, max_rows=MAX_ROWS)
+def make_sampler(model: Decoder, tokenizer: Tokenizer) -> Sampler:
+    """A sampler on the model's own weights; several ranks share its work."""
+    own = LocalSampler(model, eos_id=tokenizer.eos_id, pad_id=tokenizer.pad_id, max_rows=MAX_ROWS)
+    return SharedSampler(own) if ranks.world() > 1 else own
+
+
+def sampled_model(model: Decoder, engine: EngineConfig) -> Decoder:
+    """What a sampler in the trainer's process reads: `model`, which is to be trained, or a copy of
+    it where ZeRO 3 will cut its weights up."""
+    return deepcopy(model).requires_grad_(False) if engine.zero_stage == 3 else model
 
 
 def training_rollouts(
