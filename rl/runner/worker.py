@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from rl.artifacts import RunWriter, run_directory
+from rl.artifacts import open_run, run_directory
 from rl.config import RunSpec, config_digest
 from rl.digests import file_sha256
 from rl.errors import UserError
@@ -133,7 +133,7 @@ def _do(job: Job, report: Callable[[int, float], None]) -> None:
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     directory = run_directory(job.root, spec.arm, spec.seed)
-    with RunWriter(directory, manifest, checkpoint_seconds=every_s) as log:
+    with open_run(directory, manifest, checkpoint_seconds=every_s) as log:
         program = _programs()[spec.config.program]
         tokens = program(spec.config, seed=spec.seed, log=log, report=report, **start)
         seconds = log.seconds
