@@ -45,6 +45,8 @@ with _quiet():
     )
 
 logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+# By DeepSpeed, wherever ZeRO 3 puts a weight together.
+warnings.filterwarnings("ignore", message=".*all_gather_into_tensor", category=FutureWarning)
 # The shared-memory all-reduce would be compiled at the first start, for over a minute; gloo serves.
 deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
@@ -165,7 +167,7 @@ class Engine:
         if self._stage < 3:
             yield
             return
-        with deepspeed.zero.GatheredParameters(list(module.parameters())):
+        with _quiet(), deepspeed.zero.GatheredParameters(list(module.parameters())):
             yield
 
     def update(self, parts: Iterable[Part]) -> Update:
@@ -222,8 +224,9 @@ class Engine:
             return
         weights, moments = {}, {}
         for name, weight in self._trained():  # one at a time, which bounds the memory
-            whole = [safe_get_full_fp32_param(weight)]
-            whole += [safe_get_full_optimizer_state(weight, key) for key in MOMENTS]
+            with _quiet():
+                whole = [safe_get_full_fp32_param(weight)]
+                whole += [safe_get_full_optimizer_state(weight, key) for key in MOMENTS]
             if ranks.rank() == 0:
                 weights[name], *moments[name] = (x.cpu() for x in whole)
         if ranks.rank() == 0:
@@ -282,7 +285,7 @@ class Engine:
                 safe_set_local_optimizer_state(weight, mine, key)
                 return
             safe_set_local_fp32_param(weight, mine)
-            with deepspeed.zero.GatheredParameters([weight], modifier_rank=0):
+            with _quiet(), deepspeed.zero.GatheredParameters([weight], modifier_rank=0):
                 weight.data.copy_(value)
         elif key is not None:
             safe_set_full_optimizer_state(weight, value, key)

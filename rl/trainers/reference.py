@@ -12,6 +12,7 @@ from rl.config import DecoderRunConfig, KLConfig, RunConfig
 from rl.engine import Engine
 from rl.kl import ESTIMATORS, adapted, kl_penalty
 from rl.models import Decoder, FusedDecoder
+from rl.trainers.parts import fuses
 from rl.trainers.rollouts import collate
 from rl.trainers.update import LossPenalty, response_logps
 from rl.types import Batch, Rollout
@@ -109,7 +110,7 @@ class Frozen:
     def __init__(self, model: Decoder, config: DecoderRunConfig) -> None:
         self._config = config
         self.copy = deepcopy(model).requires_grad_(False)
-        self._fused = FusedDecoder(self.copy, fuse=not config.engine.compile)
+        self._fused = FusedDecoder(self.copy, fuse=fuses(config.engine))
 
     def logps(self, engine: Engine, batch: Batch, micro_tokens: int) -> Tensor:
         """Log-probs (B, T) of the response tokens, 0 elsewhere."""
