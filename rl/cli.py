@@ -33,6 +33,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--seeds", default="", help="comma-separated; all that are planned if empty")
     run.add_argument("--arms", default="", help="comma-separated; all that are planned if empty")
     run.add_argument("--jobs", default="", help="processes; one a core if empty")
+    run.add_argument("--gpus", default="", help="ranks that share each run (on each host)")
+    run.add_argument("--hostfile", default="", help="lines `host slots=N`: the ranks' hosts")
     run.add_argument("--set", default="", help="path=value overrides, separated by spaces")
     run.add_argument("--fresh", action="store_true", help="set complete runs aside, start anew")
     run.add_argument(
@@ -55,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> int:
     from rl.runner import run_experiment
+    from rl.runner.ranked import find_ranks
 
     directory = find_experiment(_integer("experiment", options.number))
     experiment = load_experiment(directory, options.profile, parse_overrides(options.set))
@@ -66,6 +69,7 @@ def _run(options: argparse.Namespace) -> int:
         jobs=_jobs(options),
         fresh=options.fresh,
         checkpoint_seconds=_seconds(options.checkpoint_seconds),
+        launch=find_ranks(options.gpus, options.hostfile),
     )
     return 0 if done else 1
 

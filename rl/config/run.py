@@ -81,6 +81,7 @@ class ProgramConfig(Strict):
     """What every kind of run states: which program does it, and how many steps it reports."""
 
     shown: ClassVar[str] = "reward"  # what it reports of a step, for people
+    shared: ClassVar[bool] = False  # whether several ranks have something to share in a run
 
     program: str
     steps: PositiveInt
@@ -104,6 +105,8 @@ class ProgramConfig(Strict):
 
 class DecoderRunConfig(ProgramConfig):
     """What every run of a decoder states, whatever is done with it."""
+
+    shared: ClassVar[bool] = True
 
     task: TaskConfig
     base: BaseConfig

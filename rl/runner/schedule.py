@@ -3,6 +3,7 @@
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from rl.files import CHECKPOINT_SECONDS, lock, named, read_json, write_json
 from rl.runner.base_models import base_directory
 from rl.runner.progress import Progress
 from rl.runner.provenance import source_state
+from rl.runner.ranked import Launch, RankedWorker
 from rl.runner.worker import Job
 from rl.runner.workers import LocalWorker, Worker
 
@@ -39,18 +41,22 @@ def run_experiment(
     jobs: int,
     fresh: bool,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    launch: Launch | None = None,
 ) -> bool:
     """Run what is asked for and not yet done; True if every run ended well.
 
-    A run that was killed goes on from its last checkpoint, to the numbers it would have had.
+    A run that was killed goes on from its last checkpoint, to the numbers it would have had. With
+    `launch` several ranks do each run, and runs are done one at a time.
 
     Raises:
-        UserError: bad selection, runs of other settings are in the way, or another process is at
-            work on the same runs.
+        UserError: bad selection, runs of other settings are in the way, another process is at work
+            on the same runs, or ranks for a program that has no work for them.
     """
     if jobs < 1:
         raise UserError(f"JOBS: expected 1 or more processes, got {jobs}")
     specs = experiment.select(arms, seeds)
+    if launch is not None:
+        _check_shared(specs, launch)
     root = runs / experiment.name / experiment.label
     directories = [run_directory(root, spec.arm, spec.seed) for spec in specs]
     if fresh or any(run_status(directory) != "complete" for directory in directories):
@@ -62,7 +68,8 @@ def run_experiment(
         os.close(held)
         held = lock(root, busy=busy)
     try:
-        return _run(experiment, specs, root, runs / "base-models", jobs, checkpoint_seconds)
+        cache = runs / "base-models"
+        return _run(experiment, specs, root, cache, jobs, checkpoint_seconds, launch)
     finally:
         os.close(held)
 
@@ -74,6 +81,7 @@ def _run(
     cache: Path,
     jobs: int,
     checkpoint_seconds: float,
+    launch: Launch | None,
 ) -> bool:
     # Of all that is planned: the plan speaks for every run that lies under it.
     done = {(s.arm, s.seed) for s in experiment.select(None, None) if _done(root, s)}
@@ -101,13 +109,27 @@ def _run(
         failed = _work_through(bases, jobs=1, progress=progress, hire=LocalWorker)
         if not failed:
             queue = [Job(spec, root, cache, facts, checkpoint_seconds) for spec in todo]
-            failed = _work_through(queue, jobs=jobs, progress=progress, hire=LocalWorker)
+            hire = LocalWorker if launch is None else partial(RankedWorker, launch, root / "logs")
+            one = 1 if launch else jobs
+            failed = _work_through(queue, jobs=one, progress=progress, hire=hire)
     for job, why in failed:
         print(f"\nfailed: {job.name}: {why}")
         if job.log_file.exists():
             tail = job.log_file.read_text(encoding="utf-8", errors="replace").splitlines()
             print("\n".join(f"  {line}" for line in tail[-LOG_TAIL:]))
     return not failed
+
+
+def _check_shared(specs: list[RunSpec], launch: Launch) -> None:
+    """Several ranks have something to share, and nobody waits for runs side by side."""
+    alone = {spec.arm: spec.config.program for spec in specs if not spec.config.shared}
+    if alone and launch.world > 1:
+        arm, program = next(iter(alone.items()))
+        raise UserError(
+            f"GPUS: arm {arm} is of program {program}, which has no work for {launch.world} ranks; "
+            "leave out GPUS and HOSTFILE, or choose other arms with ARMS"
+        )
+    print(f"every run is done by {launch.world} ranks, one run at a time")
 
 
 def _check_data(specs: list[RunSpec]) -> None:
