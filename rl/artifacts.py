@@ -2,7 +2,8 @@
 
 A run directory holds manifest.json (written at the start, replaced atomically at the end),
 metrics.jsonl and samples.jsonl (appended a line at a time), and while the run goes on its last
-checkpoint, from which a killed run continues to the same numbers.
+checkpoint, from which a killed run continues to the same numbers. Where several ranks do one run,
+rank 0 alone writes.
 """
 
 import json
@@ -14,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from rl import ranks
 from rl.digests import log_facts, short
 from rl.errors import UserError
 from rl.files import CHECKPOINT_SECONDS, Checkpoints, LineLog, lock, read_json, write_json
@@ -52,18 +54,22 @@ class RunWriter:
         if self.checkpoint is None:
             for path in directory.iterdir():
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-            self._manifest = {**manifest, "status": "running", "resumed": []}
+            start = {"status": "running", "resumed": [], "ranks": [ranks.world()]}
+            self._manifest = {**manifest, **start}
             bytes_, self._seconds_before = dict.fromkeys(LOGS, 0), 0.0
         else:
             state = read_json(self.checkpoint / _STATE)
             old = read_json(directory / "manifest.json")
-            self._manifest = {**old, "resumed": [*old["resumed"], manifest["started"]]}
+            again = {"resumed": [*old["resumed"], manifest["started"]]}
+            again["ranks"] = [*old["ranks"], ranks.world()]
+            self._manifest = {**old, **again}
             bytes_, self._seconds_before = state["bytes"], state["seconds"]
         self._start = time.perf_counter()
         write_json(directory / "manifest.json", self._manifest)
         self._metrics, self._samples = (
             LineLog(directory / name, keep=bytes_[name]) for name in LOGS
         )
+        ranks.agreed(self.checkpoint)
 
     def _checkpoint_to_go_on_from(self, manifest: dict[str, Any]) -> Path | None:
         last = self._checkpoints.last()
@@ -85,13 +91,15 @@ class RunWriter:
     def keep(self, step: int, save: Callable[[Path], None]) -> None:
         """Make a checkpoint if the last one is old enough: `step` steps are done and logged.
 
-        `save` writes the trainer's state into the folder that it is given.
+        `save` writes the trainer's state into the folder that it is given; on several ranks all
+        call it, as each may hold a part.
         """
         if not self._checkpoints.due():
+            ranks.agreed(None)
             return
 
         def write(folder: Path) -> None:
-            save(folder)
+            save(ranks.agreed(folder))
             logs = (self._metrics, self._samples)
             for log in logs:
                 log.sync()
@@ -162,6 +170,45 @@ class RunWriter:
         self._metrics.close()
         self._samples.close()
         os.close(self._lock)
+
+
+class SilentWriter(RunWriter):
+    """In the place of a RunWriter on every rank but 0: writes nothing, and goes on from the same
+    checkpoint. Must be made, and asked to keep a state, when rank 0's is."""
+
+    def __init__(self) -> None:
+        self.checkpoint = ranks.agreed(None)
+        self._start, self._seconds_before = time.perf_counter(), 0.0
+
+    def keep(self, step: int, save: Callable[[Path], None]) -> None:  # noqa: ARG002
+        """See RunWriter: rank 0 says whether."""
+        folder: Path | None = ranks.agreed(None)
+        if folder is not None:
+            save(folder)
+
+    def log(self, step: int, values: Values) -> None:
+        """See RunWriter."""
+
+    def sample(self, record: dict[str, Any]) -> None:
+        """See RunWriter."""
+
+    def fact(self, name: str, value: float) -> None:
+        """See RunWriter."""
+
+    def finish(self, facts: dict[str, Any]) -> None:
+        """See RunWriter."""
+
+    def __exit__(self, *_: object) -> None:
+        """There is nothing to close."""
+
+
+def open_run(
+    directory: Path, manifest: dict[str, Any], *, checkpoint_seconds: float = CHECKPOINT_SECONDS
+) -> RunWriter:
+    """The log of a run: on rank 0 see RunWriter; the others have one that is silent."""
+    if ranks.rank():
+        return SilentWriter()
+    return RunWriter(directory, manifest, checkpoint_seconds=checkpoint_seconds)
 
 
 def run_status(directory: Path) -> str:

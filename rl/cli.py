@@ -40,6 +40,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--seeds", default="", help="comma-separated; all that are planned if empty")
     run.add_argument("--arms", default="", help="comma-separated; all that are planned if empty")
     run.add_argument("--jobs", default="", help="at a time; one a core, or all Ray has, if empty")
+    run.add_argument("--gpus", default="", help="ranks that share each run (on each host)")
+    run.add_argument("--hostfile", default="", help="lines `host slots=N`: the ranks' hosts")
     run.add_argument("--set", default="", help="path=value overrides, separated by spaces")
     run.add_argument("--rollout", default="", help="local, vllm or vllm_worker; who samples")
     run.add_argument("--fresh", action="store_true", help="set complete runs aside, start anew")
@@ -70,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> int:
     from rl.runner import run_experiment
+    from rl.runner.ranked import find_ranks
 
     directory = find_experiment(_integer("experiment", options.number))
     experiment = load_experiment(
@@ -84,9 +87,15 @@ def _run(options: argparse.Namespace) -> int:
         seeds=[_integer("SEEDS", word) for word in _words(options.seeds)] or None,
         fresh=options.fresh,
         checkpoint_seconds=_seconds(options.checkpoint_seconds),
+        launch=find_ranks(options.gpus, options.hostfile),
     )
     if not options.ray:
         return 0 if start(jobs=_jobs(options)) else 1
+    if options.gpus or options.hostfile:
+        raise UserError(
+            "RAY: spreads runs over nodes, and GPUS and HOSTFILE one run over ranks; got both, "
+            "give one of them"
+        )
     from rl.runner.ray_sweep import joined  # not every installation has Ray
 
     limit = _integer("JOBS", options.jobs) if options.jobs else None

@@ -1,8 +1,8 @@
 """The only place that steps an optimiser: a thin door to DeepSpeed.
 
 One process on CPU at ZeRO stage 0 by default; stage, precision and clipping by argument. A caller
-hands over the micro-batch losses of one update; their sum is the loss of the whole batch, over all
-ranks, because losses are aggregated with global denominators (rl.losses.aggregate).
+hands over the micro-batch losses of one update; their sum is the loss of the whole batch, because
+losses are aggregated with global denominators (rl.losses.aggregate). Several ranks share them.
 """
 
 import logging
@@ -11,14 +11,14 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
-from torch._C._distributed_c10d import HashStore
+
+from rl import ranks
 
 os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
 os.environ.setdefault("LOCAL_RANK", "0")
@@ -35,12 +35,28 @@ def _quiet() -> Iterator[None]:
 with _quiet():
     import deepspeed
     import deepspeed.ops
+    from deepspeed.utils import (
+        safe_get_full_fp32_param,
+        safe_get_full_optimizer_state,
+        safe_set_full_fp32_param,
+        safe_set_full_optimizer_state,
+        safe_set_local_fp32_param,
+        safe_set_local_optimizer_state,
+    )
 
 logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+# By DeepSpeed, wherever ZeRO 3 puts a weight together.
+warnings.filterwarnings("ignore", message=".*all_gather_into_tensor", category=FutureWarning)
 # The shared-memory all-reduce would be compiled at the first start, for over a minute; gloo serves.
 deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 TAG = "last"  # the folder of a checkpoint
+WHOLE = "whole.pt"  # in it, where ZeRO cuts the optimiser's state up
+MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW
+# At stage 3 a weight of fewer elements is whole at all times.
+KEPT_WHOLE = 100_000
+# The loss of a micro-batch; or that and what it tells of it, which comes back in Update.told.
+Part = Callable[[], Tensor | tuple[Tensor, Any]]
 # Factor of the learning rate by the share of the updates after warm-up that are done.
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda _: 1.0,
@@ -51,11 +67,13 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 
 @dataclass(frozen=True)
 class Update:
-    """What one optimiser update did. `grad_norm` is global, L2, before clipping."""
+    """What one optimiser update did. `grad_norm` is global, L2, before clipping; `told` is what the
+    micro-batches told, in their order, on every rank."""
 
     loss: float
     grad_norm: float
     lr: float
+    told: tuple[Any, ...] = field(default=(), compare=False)
 
 
 class Engine:
@@ -83,7 +101,7 @@ class Engine:
         the schedule falls over the updates after the warm-up. `grad_clip` 0 means no clipping.
         `compiled` sends calls of `model` through torch.compile, once for all shapes.
         """
-        _join_process_group()
+        join()
         decay = SCHEDULES[schedule]
         after = max(1, total_updates - warmup_steps)
 
@@ -94,7 +112,10 @@ class Engine:
         settings: dict[str, Any] = {
             "train_micro_batch_size_per_gpu": 1,  # callers cut their own micro-batches
             "managed_gradient_accumulation": False,
-            "zero_optimization": {"stage": zero_stage},
+            "zero_optimization": {
+                "stage": zero_stage,
+                "stage3_param_persistence_threshold": KEPT_WHOLE,
+            },
             "gradient_clipping": grad_clip,
             "steps_per_print": 10**9,
             "optimizer": {
@@ -113,13 +134,15 @@ class Engine:
         if compiled:
             model = cast(nn.Module, torch.compile(model, dynamic=True))
         with _quiet():
-            self._engine, self._optimizer, _, _ = deepspeed.initialize(
+            self._engine, self._optimizer, _, self._schedule = deepspeed.initialize(
                 model=model,
                 config=settings,
                 lr_scheduler=lambda optimizer: torch.optim.lr_scheduler.LambdaLR(optimizer, factor),
             )
+        self._stage = zero_stage
         self._exact_norm = zero_stage == 0 and precision == "fp32"
-        self._world = dist.get_world_size()
+        if self._exact_norm:  # the gradient is summed over ranks before its norm is taken
+            self._engine.enable_backward_allreduce = False
 
     @property
     def model(self) -> nn.Module:
@@ -137,22 +160,37 @@ class Engine:
         device: torch.device = self._engine.device
         return device
 
-    def update(self, losses: Iterable[Callable[[], Tensor]]) -> Update:
+    @contextmanager
+    def whole(self, module: nn.Module) -> Iterator[None]:
+        """Within it the weights of `module`, which the engine trains or a part of it, can be read:
+        ZeRO 3 cuts them up. All ranks must enter it."""
+        if self._stage < 3:
+            yield
+            return
+        with _quiet(), deepspeed.zero.GatheredParameters(list(module.parameters())):
+            yield
+
+    def update(self, parts: Iterable[Part]) -> Update:
         """One optimiser update on the sum of the micro-batch losses.
 
-        Each loss is a function, so that its graph lives only while its gradient is taken.
+        Each part is a function, so that its graph lives only while its gradient is taken. On
+        several ranks all must be given the same parts, and each takes its share of them: what a
+        part has to say it must return, and not write down.
 
         Raises:
             FloatingPointError: the gradient is not finite; the parameters are unchanged.
         """
         self._engine.train()
-        total = 0.0
-        for compute in losses:
-            loss = compute()
-            total += float(loss.detach())
+        mine: list[tuple[float, Any]] = []
+        for compute, counts in ranks.turns(parts):
+            found = compute()
+            loss, told = found if isinstance(found, tuple) else (found, None)
+            if counts:
+                mine.append((float(loss.detach()), told))
             # DeepSpeed averages over ranks; the losses are parts of a sum.
             with _quiet():
-                self._engine.backward(loss * self._world, scale_wrt_gas=False)
+                self._engine.backward(loss * (counts * ranks.world()), scale_wrt_gas=False)
+        done = ranks.in_order(mine)
         lr = float(self._optimizer.param_groups[0]["lr"])
         norm = self._gradient_norm() if self._exact_norm else None
         if norm is None or math.isfinite(norm):
@@ -162,15 +200,41 @@ class Engine:
             norm = float(self._engine.get_global_grad_norm())
         if not math.isfinite(norm):
             raise FloatingPointError(f"gradient norm is {norm}; lower optim.lr or clip gradients")
-        return Update(loss=total, grad_norm=norm, lr=lr)
+        return Update(
+            loss=sum((loss for loss, _ in done), 0.0),
+            grad_norm=norm,
+            lr=lr,
+            told=tuple(told for _, told in done),
+        )
 
     def _gradient_norm(self) -> float:
+        if ranks.world() > 1:
+            with _quiet():
+                self._engine.buffered_allreduce_fallback()
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
         return float(nn.utils.get_total_norm(gradients))
 
     def save(self, directory: Path, state: dict[str, Any]) -> None:
-        """Write a checkpoint of model, optimiser and schedule, with the caller's own `state`."""
-        self._engine.save_checkpoint(str(directory), tag=TAG, client_state={"caller": state})
+        """Write a checkpoint of model, optimiser and schedule, with the caller's own `state`.
+
+        Any number of ranks can go on from it. Rank 0 writes; all must call it.
+        """
+        if self._stage == 0:
+            self._engine.save_checkpoint(str(directory), tag=TAG, client_state={"caller": state})
+            return
+        weights, moments = {}, {}
+        for name, weight in self._trained():  # one at a time, which bounds the memory
+            with _quiet():
+                whole = [safe_get_full_fp32_param(weight)]
+                whole += [safe_get_full_optimizer_state(weight, key) for key in MOMENTS]
+            if ranks.rank() == 0:
+                weights[name], *moments[name] = (x.cpu() for x in whole)
+        if ranks.rank() == 0:
+            (directory / TAG).mkdir(parents=True)
+            step = next(iter(self._optimizer.optimizer.state.values()))["step"]
+            kept = {"weights": weights, "moments": moments, "step": step, "caller": state}
+            kept["schedule"] = self._schedule.state_dict()
+            torch.save(kept, directory / TAG / WHOLE)
 
     def load(self, directory: Path) -> dict[str, Any]:
         """Restore a checkpoint and return the `state` that was saved with it.
@@ -180,23 +244,66 @@ class Engine:
         """
         if not (directory / TAG).is_dir():
             raise FileNotFoundError(f"{directory}: no checkpoint")
-        _, state = self._engine.load_checkpoint(str(directory), tag=TAG)
-        return dict(state["caller"])
+        if self._stage == 0:
+            _, state = self._engine.load_checkpoint(str(directory), tag=TAG)
+            return dict(state["caller"])
+        kept = torch.load(directory / TAG / WHOLE, weights_only=False, map_location=self.device)
+        self._make_moments(kept["step"])
+        for name, weight in self._trained():
+            self._put(weight, kept["weights"][name], None)
+            for key, moment in zip(MOMENTS, kept["moments"][name], strict=True):
+                self._put(weight, moment, key)
+        self._schedule.load_state_dict(kept["schedule"])
+        rates = self._schedule.get_last_lr()
+        for group, rate in zip(self._optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+        return dict(kept["caller"])
+
+    def _trained(self) -> Iterator[tuple[str, nn.Parameter]]:
+        weights = self._engine.module.named_parameters()
+        yield from ((name, weight) for name, weight in weights if weight.requires_grad)
+
+    def _make_moments(self, step: Tensor) -> None:
+        """AdamW makes its state at its first step; here it is wanted before."""
+        zero = self._optimizer
+        cut = self._stage == 3
+        parts = zero.fp32_partitioned_groups_flat if cut else zero.single_partition_of_fp32_groups
+        for part in parts:
+            moments = {key: torch.zeros_like(part) for key in MOMENTS}
+            zero.optimizer.state[part] = {"step": step.cpu().clone(), **moments}
+        if not cut:
+            zero._lazy_init_hp_params_optimizer_state()
+
+    def _put(self, weight: nn.Parameter, value: Tensor, key: str | None) -> None:
+        """This rank's part of a weight (`key` None) or of one of its moments."""
+        if self._stage == 3:  # parts are equal, so that the last may have to be filled up
+            part: int = weight.ds_tensor.ds_numel  # type: ignore[attr-defined]
+            missing = part * ranks.world() - value.numel()
+            flat = nn.functional.pad(value.flatten(), (0, missing))
+            mine = flat.narrow(0, part * ranks.rank(), part)
+            if key is not None:
+                safe_set_local_optimizer_state(weight, mine, key)
+                return
+            safe_set_local_fp32_param(weight, mine)
+            with _quiet(), deepspeed.zero.GatheredParameters([weight], modifier_rank=0):
+                weight.data.copy_(value)
+        elif key is not None:
+            safe_set_full_optimizer_state(weight, value, key)
+        else:
+            safe_set_full_fp32_param(weight, value)
+            weight.data.copy_(value)
 
     def close(self) -> None:
         """Let go of the model, so that one process can run many engines in turn."""
         self._engine.destroy()
 
 
-def _join_process_group() -> None:
-    """Under a launcher, its ranks; else one process alone, which needs no meeting point.
+def device() -> torch.device:
+    """Where this rank computes, an engine or not."""
+    on_gpu = os.environ["DS_ACCELERATOR"] == "cuda"
+    return torch.device(f"cuda:{os.environ['LOCAL_RANK']}" if on_gpu else "cpu")
 
-    Gloo listens on a free port of the host's own address all the same; nothing connects to it.
-    """
-    if dist.is_initialized():
-        return
-    if "WORLD_SIZE" in os.environ and "MASTER_ADDR" in os.environ:
-        deepspeed.init_distributed()
-        return
-    backend = "nccl" if os.environ["DS_ACCELERATOR"] == "cuda" else "gloo"
-    dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
+
+def join() -> None:
+    """Meet the other ranks, if there are any; `rl.ranks` knows of them from then on."""
+    ranks.join("nccl" if os.environ["DS_ACCELERATOR"] == "cuda" else "gloo")

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # A unit (rl/<unit>.py or rl/<unit>/) imports units of lower rows only, and itself.
 LAYERS = (
-    {"types", "errors", "metrics", "digests", "masks", "box"},
+    {"types", "errors", "metrics", "digests", "masks", "box", "ranks"},
     {
         *("seeding", "advantages", "kl", "logprobs", "losses", "exact"),
         *("tasks", "rewards", "config", "files"),

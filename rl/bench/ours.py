@@ -1,6 +1,6 @@
 """This project's side: its sampler, its batch, its update, through the doors a run uses."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -29,7 +29,7 @@ from rl.trainers.parts import (
 )
 from rl.trainers.policy import train_policy
 from rl.trainers.rollouts import collate
-from rl.trainers.update import Tally, micro_losses, update_policy
+from rl.trainers.update import micro_losses, update_policy
 from rl.types import Batch, Problem, Rollout
 
 MAX_ROWS = 1024
@@ -135,32 +135,27 @@ class Ours:
         batch = self._batch(self._roll_out(sampler, "uneven"), "uneven")
         reference = self._gradient([self._plain_loss(batch)])
         rows, model = torch.arange(len(batch.length_B)), FusedDecoder(self._model)
-        ours = self._gradient(
-            micro_losses(
-                model, batch, None, rows, self._config, self._micro_tokens, Tally(), gap=False
-            )
-        )
+        parts = micro_losses(model, batch, None, rows, self._config, self._micro_tokens)
+        ours = self._gradient(compute()[0] for compute in parts)
         return {"relative": float((ours - reference).norm() / reference.norm())}
 
-    def _plain_loss(self, batch: Batch) -> Callable[[], Tensor]:
-        def compute() -> Tensor:
-            logits_BTV = forward_logits(self._model, batch.token_BT)
-            logp_BT = token_logps(logits_BTV, batch.token_BT, temperature=1.0)
-            return aggregate(
-                -logp_BT * batch.advantage_B[:, None],
-                batch.response_BT,
-                mode="constant",
-                sequences=len(batch.length_B),
-                tokens=int(batch.response_BT.sum()),
-                max_length=NEW_TOKENS,
-            )
+    def _plain_loss(self, batch: Batch) -> Tensor:
+        logits_BTV = forward_logits(self._model, batch.token_BT)
+        logp_BT = token_logps(logits_BTV, batch.token_BT, temperature=1.0)
+        return aggregate(
+            -logp_BT * batch.advantage_B[:, None],
+            batch.response_BT,
+            mode="constant",
+            sequences=len(batch.length_B),
+            tokens=int(batch.response_BT.sum()),
+            max_length=NEW_TOKENS,
+        )
 
-        return compute
-
-    def _gradient(self, losses: Iterable[Callable[[], Tensor]]) -> Tensor:
+    def _gradient(self, losses: Iterable[Tensor]) -> Tensor:
+        """Of the sum of the losses, each made when its turn comes."""
         self._model.zero_grad()
-        for compute in losses:
-            compute().backward()
+        for loss in losses:
+            loss.backward()
         gradient = torch.cat([p.grad.flatten() for p in self._model.parameters()])  # type: ignore[union-attr]
         self._model.zero_grad()
         return gradient.clone()

@@ -33,6 +33,7 @@ class RewardModelConfig(RewardFitConfig, ProgramConfig):
     """One run: `steps` updates, judged on held-out pairs every `eval_every` and after training."""
 
     shown: ClassVar[str] = "loss"
+    shared: ClassVar[bool] = True
 
     program: Literal["reward_model"]
     data: Annotated[SampledPairsConfig | PublishedPairsConfig, Field(discriminator="name")]

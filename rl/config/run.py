@@ -122,6 +122,7 @@ class ProgramConfig(Strict):
     """What every kind of run states: which program does it, and how many steps it reports."""
 
     shown: ClassVar[str] = "reward"  # what it reports of a step, for people
+    shared: ClassVar[bool] = False  # whether several ranks have something to share in a run
 
     program: str
     steps: PositiveInt
@@ -149,6 +150,8 @@ class ProgramConfig(Strict):
 
 class DecoderRunConfig(ProgramConfig):
     """What every run of a decoder states, whatever is done with it."""
+
+    shared: ClassVar[bool] = True
 
     task: AnyTaskConfig
     base: AnyBaseConfig
@@ -183,11 +186,6 @@ class DecoderRunConfig(ProgramConfig):
     @model_validator(mode="after")
     def _agrees(self) -> Self:
         self._belong_together()
-        if self.engine.zero_stage == 3:
-            raise ValueError(
-                "engine.zero_stage: the sampler in the trainer's process needs whole weights; "
-                "expected 0, 1 or 2, got 3"
-            )
         learned = self.reward.learned
         for where, name in (
             ("reward.learned.data.gold", learned.data.gold)

@@ -2,6 +2,7 @@
 
 from rl.rollout.local import LocalSampler
 from rl.rollout.sampler import Request, Sampler
+from rl.rollout.shared import SharedSampler
 from rl.rollout.vllm import VllmSampler
 from rl.rollout.vllm_engine import VllmSettings, check_installed
 
@@ -9,6 +10,7 @@ __all__ = [
     "LocalSampler",
     "Request",
     "Sampler",
+    "SharedSampler",
     "VllmSampler",
     "VllmSettings",
     "check_installed",

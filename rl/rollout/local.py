@@ -47,9 +47,11 @@ class LocalSampler:
         self._ends = ends
 
     def load_weights(self, state: Mapping[str, Tensor]) -> None:
-        """Copy weights in; free where `state` is this very model's own."""
+        """Copy weights in, to where they come from; free where `state` is this very model's own."""
         own = self._model.state_dict()
         if any(own[name].data_ptr() != tensor.data_ptr() for name, tensor in state.items()):
+            one = next(iter(state.values()))
+            self._model.to(one.device, one.dtype)  # type: ignore[arg-type]
             self._model.load_state_dict(dict(state))
 
     def close(self) -> None:

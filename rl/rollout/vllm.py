@@ -46,8 +46,8 @@ Key = tuple[str, VllmSettings, bool]
 class VllmSampler:
     """Samples from weights that vLLM has a copy of.
 
-    An engine that dies is started anew, once, with the weights of the last `load_weights`, which
-    the caller's tensors must still hold; then it is asked the same again.
+    An engine that dies is started anew, once, with the weights of the last `load_weights`; then it
+    is asked the same again.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class VllmSampler:
         separate: bool,
         on_restart: Callable[[str], None],
         ends: Ends | None = None,
+        keep: bool = False,
     ) -> None:
         """An engine with the weights of `model`; see VllmEngine for what is refused.
 
@@ -69,19 +70,23 @@ class VllmSampler:
             separate: in a process of its own.
             on_restart: told how the engine died, before it is started again.
             ends: where a response ends besides EOS; `settings` has the tokenizer for its text.
+            keep: copy the weights of each `load_weights`, since the caller's tensors will not hold
+                them until the next.
         """
         self._key: Key = (architecture_of(model), settings, separate)
         self._eos_id = eos_id
         self._ends = ends or Ends(frozenset(), None, frozenset(), lambda _: "")
         self._on_restart = on_restart
+        self._keep = keep
         self._restarted = False
-        self._state: Mapping[str, Tensor] = model.state_dict()
         self._holder = _take(self._key)
-        self.load_weights(self._state)
+        self.load_weights(model.state_dict())
 
     def load_weights(self, state: Mapping[str, Tensor]) -> None:
         """See Sampler. A whole state_dict, tied entries under both names."""
-        self._state = state
+        self._state = (
+            {k: v.detach().cpu().clone() for k, v in state.items()} if self._keep else state
+        )
         self._surviving(lambda holder: holder.load(state))
 
     def generate(

@@ -26,6 +26,11 @@ from rl.types import Completion
 
 MEMORY = Path("/dev/shm")  # noqa: S108  # files there never touch a disk
 LAST_LINES = 15  # of what a process that ended had printed
+# What a launcher of ranks says of a group that the process is not in.
+_OF_RANKS = (
+    *("RANK", "WORLD_SIZE", "CROSS_RANK", "CROSS_SIZE", "MASTER_ADDR", "MASTER_PORT"),
+    *("LOCAL_RANK", "LOCAL_SIZE", "LOCAL_WORLD_SIZE"),
+)
 
 
 class VllmWorker:
@@ -49,6 +54,7 @@ class VllmWorker:
             stdin=subprocess.DEVNULL,
             stdout=self._printed,
             stderr=subprocess.STDOUT,
+            env=_environment(),
         )
         there.close()
         try:
@@ -100,6 +106,16 @@ class VllmWorker:
         self._printed.seek(0)
         lines = self._printed.read().decode(errors="replace").splitlines()[-LAST_LINES:]
         return "".join(f"\n  {line}" for line in lines)
+
+
+def _environment() -> dict[str, str]:
+    """Of the process: without the ranks' group, and of their GPUs with this rank's alone."""
+    own = {name: value for name, value in os.environ.items() if name not in _OF_RANKS}
+    if "WORLD_SIZE" in os.environ and torch.cuda.is_available():
+        seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+        cards = seen.split(",") if seen else [str(i) for i in range(torch.cuda.device_count())]
+        own["CUDA_VISIBLE_DEVICES"] = cards[int(os.environ["LOCAL_RANK"])]
+    return own
 
 
 def _roomy(state: Mapping[str, Tensor]) -> Path:

@@ -14,7 +14,7 @@ from rl.digests import base_settings
 from rl.files import CHECKPOINT_SECONDS, Checkpoints, lock, named
 
 SOURCES = (
-    *("seeding.py", "logprobs.py", "losses", "tasks", "models", "engine.py"),
+    *("seeding.py", "logprobs.py", "losses", "tasks", "models", "engine.py", "ranks.py"),
     *("trainers/supervised.py", "trainers/parts.py"),
 )
 

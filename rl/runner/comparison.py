@@ -34,6 +34,8 @@ def compare(committed: Evidence, fresh: Evidence, arm: str, seed: int) -> Compar
     """
     then, now = (_manifest(evidence, arm, seed) for evidence in (committed, fresh))
     facts = [*_differing("machine", then, now), *_differing("versions", then, now)]
+    one, two = (sorted(set(manifest.get("ranks", [1]))) for manifest in (then, now))
+    facts += [f"ranks: {one} then, {two} now"] if one != two else []
     lines = [f"other than committed: {fact}" for fact in facts]
     if _weights_differ(then, now):
         lines.append("the base model's weights are other than committed")

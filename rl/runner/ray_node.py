@@ -17,7 +17,7 @@ from rl.errors import UserError
 from rl.files import lock, packed, unpack, write_folder
 from rl.runner.base_models import base_directory
 from rl.runner.provenance import unlike, versions
-from rl.runner.worker import Job, _do, _send_output_to
+from rl.runner.worker import Job, job_error, output_to, run_job
 
 
 class NodeRunner:
@@ -57,8 +57,7 @@ class NodeRunner:
         with tempfile.TemporaryDirectory(prefix="run-", dir=self._home) as folder:
             cache = self._home / "base-models"
             here = replace(job, root=Path(folder), cache=cache, checkpoint_seconds=math.inf)
-            here.log_file.parent.mkdir()
-            restore = _send_output_to(here.log_file)
+            restore = output_to(here.log_file)
             error = self._jobs.submit(self._work, here, base).exception()
             if error is not None:
                 traceback.print_exception(error)
@@ -68,7 +67,7 @@ class NodeRunner:
                 files = packed(run_directory(here.root, job.spec.arm, job.spec.seed))
                 last: tuple[Any, ...] = "done", log, files
             else:
-                last = "failed", log, _told(error)
+                last = "failed", log, job_error(error)
         self._messages.put(last)
 
     def _work(self, job: Job, base: list[Any]) -> None:
@@ -76,11 +75,7 @@ class NodeRunner:
         if told := unlike(self._expected, versions()):
             raise UserError(f"node {self._name}: {told}")
         _bring_base_model(job, base)
-        _do(job, lambda step, value: self._messages.put(("step", step, value)))
-
-
-def _told(error: BaseException) -> str:
-    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        run_job(job, lambda step, value: self._messages.put(("step", step, value)))
 
 
 def _bring_base_model(job: Job, base: list[Any]) -> None:

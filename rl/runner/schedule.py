@@ -3,6 +3,7 @@
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from rl.files import CHECKPOINT_SECONDS, lock, named, read_json, write_json
 from rl.runner.base_models import base_directory
 from rl.runner.progress import Progress
 from rl.runner.provenance import source_state
+from rl.runner.ranked import Launch, RankedWorker
 from rl.runner.worker import Job
 from rl.runner.workers import LocalWorker, Worker
 
@@ -40,21 +42,25 @@ def run_experiment(
     fresh: bool,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     hire: Callable[[], Worker] | None = None,
+    launch: Launch | None = None,
 ) -> bool:
     """Run what is asked for and not yet done; True if every run ended well.
 
     A run that was killed goes on from its last checkpoint, to the numbers it would have had.
     `hire` gets those who do the runs, processes of this machine if it is None; base models are
-    always made here.
+    always made here. With `launch` several ranks do each run, and runs are done one at a time.
 
     Raises:
-        UserError: bad selection, runs of other settings are in the way, or another process is at
-            work on the same runs.
+        UserError: bad selection, runs of other settings are in the way, another process is at work
+            on the same runs, or ranks for a program that has no work for them.
     """
     if jobs < 1:
         raise UserError(f"JOBS: expected 1 or more processes, got {jobs}")
     specs = experiment.select(arms, seeds)
     root = runs / experiment.name / experiment.label
+    if launch is not None:
+        _check_shared(specs, launch)
+        jobs, hire = 1, partial(RankedWorker, launch, root / "logs")
     directories = [run_directory(root, spec.arm, spec.seed) for spec in specs]
     if fresh or any(run_status(directory) != "complete" for directory in directories):
         _check_data(specs)  # before anything is written
@@ -113,6 +119,18 @@ def _run(
             tail = job.log_file.read_text(encoding="utf-8", errors="replace").splitlines()
             print("\n".join(f"  {line}" for line in tail[-LOG_TAIL:]))
     return not failed
+
+
+def _check_shared(specs: list[RunSpec], launch: Launch) -> None:
+    """Several ranks have something to share, and nobody waits for runs side by side."""
+    alone = {spec.arm: spec.config.program for spec in specs if not spec.config.shared}
+    if alone and launch.world > 1:
+        arm, program = next(iter(alone.items()))
+        raise UserError(
+            f"GPUS: arm {arm} is of program {program}, which has no work for {launch.world} ranks; "
+            "leave out GPUS and HOSTFILE, or choose other arms with ARMS"
+        )
+    print(f"every run is done by {launch.world} ranks, one run at a time")
 
 
 def _check_data(specs: list[RunSpec]) -> None:

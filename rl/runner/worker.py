@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from rl.artifacts import RunWriter, run_directory
+from rl.artifacts import open_run, run_directory
 from rl.config import DecoderRunConfig, ProgramConfig, RunSpec, config_digest
 from rl.digests import file_sha256
 from rl.errors import UserError
@@ -55,22 +55,30 @@ def work(connection: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     while (job := connection.recv()) is not None:
         try:
-            with named(job.log_file):
-                job.log_file.parent.mkdir(parents=True, exist_ok=True)
-                restore = _send_output_to(job.log_file)
-            _do(job, lambda step, value: connection.send(("step", step, value)))
+            restore = output_to(job.log_file)
+            run_job(job, lambda step, value: connection.send(("step", step, value)))
         except BrokenPipeError:  # the parent was killed: leave what is logged to its successor
             return
         except BaseException as error:
-            why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-            connection.send(("failed", why))
+            connection.send(("failed", job_error(error)))
             raise
         restore()
         connection.send(("done",))
 
 
-def _send_output_to(path: Path) -> Callable[[], None]:
+def job_error(error: BaseException) -> str:
+    """One line, for people."""
+    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+
+
+def output_to(path: Path) -> Callable[[], None]:
     """This process's stdout and stderr, native code's too, go to a file until undone."""
+    with named(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return _redirected(path)
+
+
+def _redirected(path: Path) -> Callable[[], None]:
     saved = {target: os.dup(target) for target in (1, 2)}
     with path.open("w", encoding="utf-8") as file:
         for target in saved:
@@ -96,7 +104,8 @@ def load() -> None:
     gc.enable()
 
 
-def _do(job: Job, report: Callable[[int, float], None]) -> None:
+def run_job(job: Job, report: Callable[[int, float], None]) -> None:
+    """Do it; `report` gets (steps done, value). On several ranks all must call it."""
     load()
     import torch
     from transformers.utils import logging as transformers_logging
@@ -138,7 +147,7 @@ def _do(job: Job, report: Callable[[int, float], None]) -> None:
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     directory = run_directory(job.root, spec.arm, spec.seed)
-    with RunWriter(directory, manifest, checkpoint_seconds=every_s) as log:
+    with open_run(directory, manifest, checkpoint_seconds=every_s) as log:
         program = _programs()[spec.config.program]
         tokens = program(spec.config, seed=spec.seed, log=log, report=report, **start)
         seconds = log.seconds

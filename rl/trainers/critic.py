@@ -22,7 +22,7 @@ from rl.seeding import derive
 from rl.tasks import World
 from rl.token_rewards import penalised_where_unended, replaced_where_unended, token_rewards
 from rl.trainers.learned_reward import LearnedReward
-from rl.trainers.parts import engine_for, length_buckets
+from rl.trainers.parts import engine_for, fuses, length_buckets
 from rl.trainers.ppo_update import values_before
 from rl.trainers.rollouts import collate, make_sampler, training_rollouts
 from rl.trainers.scoring import Scorer
@@ -43,7 +43,7 @@ def make_critic(
     head = scalar_head(model.config.hidden_size, seed=derive("value-head", seed))
     if config.critic.kind == "head":
         return head
-    fuse = not config.engine.compile
+    fuse = fuses(config.engine)
     if config.critic.start == "reward_model":
         if learned is None:  # PPOConfig has seen to it
             raise TypeError("critic: there is no reward model to start from")
@@ -97,7 +97,10 @@ def pretrain_critic(
     settings = config.critic.pretrain
     if settings is None:
         return 0
-    engine = engine_for(critic, settings.optim, config.engine, settings.updates)
+    # Not at stage 3: afterwards the critic goes on in another engine, which wants it whole.
+    stage = min(config.engine.zero_stage, 2)
+    engine_config = config.engine.model_copy(update={"zero_stage": stage})
+    engine = engine_for(critic, settings.optim, engine_config, settings.updates)
     sampler = make_sampler(config, model, tokenizer, log)
     explained: dict[float, float] = {}
     losses: dict[float, float] = {}
@@ -117,7 +120,9 @@ def pretrain_critic(
         )
         return_BT = monte_carlo(reward_BT, batch.response_BT, discount=config.advantage.discount)
         value_BT = torch.zeros_like(return_BT)
-        done = engine.update(_fit(engine.model, batch, return_BT, value_BT, config, micro_tokens))
+        done = engine.update(_fit(engine.model, batch, return_BT, config, micro_tokens))
+        for pick, found_bT in done.told:
+            value_BT[pick, : found_bT.shape[1]] = found_bT
         losses[float(update)] = done.loss
         share = explained_variance(value_BT, return_BT, batch.response_BT)
         if share is not None:
@@ -134,23 +139,21 @@ def _fit(
     model: nn.Module,
     batch: Batch,
     return_BT: Tensor,
-    value_BT: Tensor,
     config: PPOConfig,
     micro_tokens: int,
-) -> list[Callable[[], Tensor]]:
-    """The parts of the plain value loss of a batch; the values go to `value_BT`."""
+) -> list[Callable[[], tuple[Tensor, tuple[Tensor, Tensor]]]]:
+    """The parts of the plain value loss of a batch; each tells its rows and their values."""
 
-    def loss_of(pick: Tensor) -> Callable[[], Tensor]:
-        def compute() -> Tensor:
+    def loss_of(pick: Tensor) -> Callable[[], tuple[Tensor, tuple[Tensor, Tensor]]]:
+        def compute() -> tuple[Tensor, tuple[Tensor, Tensor]]:
             part = batch.rows(pick)
             width = part.token_BT.shape[1]
             after_BR = model(input_ids=part.token_BT, prompt_lengths=prompt_lengths(part))
             found_BT = values_before(after_BR, part)
-            value_BT[pick, :width] = found_BT.detach()
             loss_BT = value_loss(
                 found_BT, return_BT[pick, :width], part.response_BT, clip=None, value_old_BT=None
             )
-            return aggregate(
+            loss = aggregate(
                 loss_BT,
                 part.response_BT,
                 mode=config.loss.aggregate,
@@ -158,6 +161,7 @@ def _fit(
                 tokens=int(batch.response_BT.sum()),
                 max_length=config.rollout.max_new_tokens,
             )
+            return loss, (pick, found_BT.detach())
 
         return compute
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from rl import ranks
 from rl.config import DecoderRunConfig, EngineConfig, OptimConfig, TaskConfig
 from rl.engine import Engine
 from rl.models import AnyTokenizer, Decoder, FusedDecoder, Tokenizer
@@ -39,8 +40,14 @@ def make_engine(
     """The model under DeepSpeed, for a run of `total_updates` optimiser updates."""
     if engine.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    fuse = not (engine.compile or engine.gradient_checkpointing)
-    return engine_for(FusedDecoder(model, fuse=fuse), optim, engine, total_updates)
+    return engine_for(FusedDecoder(model, fuse=fuses(engine)), optim, engine, total_updates)
+
+
+def fuses(engine: EngineConfig) -> bool:
+    """Whether weights may be read past the modules that they belong to: not where the compiler
+    follows the modules' calls, ZeRO 3 puts a weight together for its module's call, or a layer's
+    call is to be done again in the backward pass."""
+    return not engine.compile and not engine.gradient_checkpointing and engine.zero_stage < 3
 
 
 def engine_for(
@@ -90,8 +97,11 @@ def length_buckets(length_B: Tensor, tokens: int) -> list[Tensor]:
     """Row indices in micro-batches, rows of like length together.
 
     A micro-batch, padded to its longest row, has at most `tokens`, or is a single row. Less
-    padding, same gradient: the loss of a batch is a sum over its rows.
+    padding, same gradient: the loss of a batch is a sum over its rows. Where several ranks share
+    them, none has more than its part of all tokens.
     """
+    if ranks.world() > 1:
+        tokens = min(tokens, int(length_B.sum()) // ranks.world())
     order = torch.argsort(length_B, stable=True)
     cuts, first = [], 0
     for i, length in enumerate(length_B[order].tolist()):

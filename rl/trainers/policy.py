@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from rl.advantages import RunningMean, advantages
 from rl.artifacts import RunWriter
 from rl.config import RunConfig
+from rl.engine import Engine
 from rl.models import Decoder
+from rl.rollout import Sampler
 from rl.trainers.evaluation import evaluate, mean_by_difficulty
 from rl.trainers.memory import state_bytes
 from rl.trainers.parts import make_engine, micro_batch_tokens, open_world
@@ -47,6 +49,7 @@ def train_policy(
     base = None
     if config.eval.base_kl:  # one frozen copy of the base model serves both
         base = Frozen(model, config) if reference is None else reference.base
+    sampler = make_sampler(config, model, tokenizer, log)
     engine = make_engine(
         model,
         config.optim,
@@ -54,15 +57,14 @@ def train_policy(
         total_updates=config.steps * config.loss.epochs * config.loss.minibatches,
     )
     frozen = [] if reference is None else reference.copies
-    log.fact("run/state_bytes", state_bytes(engine.model, frozen))
+    with engine.whole(engine.model):
+        log.fact("run/state_bytes", state_bytes(engine.model, frozen))
     micro_tokens = micro_batch_tokens(config.engine, model)
-    sampler = make_sampler(config, model, tokenizer, log)
     heldout = task.heldout_problems(config.eval.problems_per_difficulty, config.eval.seed)
     running = RunningMean()
     first, tokens = 0, 0
     if log.checkpoint is not None:
         state = engine.load(log.checkpoint)
-        sampler.load_weights(model.state_dict())
         running = RunningMean(**state["running"])
         if reference is not None:
             reference.restore(state["reference"])
@@ -70,6 +72,7 @@ def train_policy(
     elif scorer.learned is not None:
         log.log(0, scorer.learned.metrics)
         tokens = scorer.learned.tokens
+    hand_over(engine, model, sampler)
     from_base = None
     if base is not None:
         from_base = partial(
@@ -110,7 +113,7 @@ def train_policy(
         advantage_B = advantages_PG.flatten().float()
         batch = replace(batch, advantage_B=advantage_B.to(engine.device))
 
-        before = flat(model)
+        before = flat(engine, model)
         updated = update_policy(
             engine,
             batch,
@@ -120,7 +123,7 @@ def train_policy(
             step=step,
             penalty=distance.in_loss if distance else None,
         )
-        sampler.load_weights(model.state_dict())
+        hand_over(engine, model, sampler)
 
         log.log(
             step,
@@ -129,7 +132,7 @@ def train_policy(
                 **(verdict_shares("train", verdict_B) if verdict_B else {}),
                 **(distance.metrics if distance else {}),
                 **updated,
-                "train/update_norm": float((flat(model) - before).norm()),
+                "train/update_norm": float((flat(engine, model) - before).norm()),
             },
         )
         tokens += int(batch.response_BT.sum())
@@ -175,6 +178,13 @@ def batch_metrics(
     }
 
 
-def flat(model: nn.Module) -> Tensor:
-    """All weights in a row, a copy."""
-    return torch.cat([p.detach().flatten() for p in model.parameters()]).clone()
+def hand_over(engine: Engine, model: Decoder, sampler: Sampler) -> None:
+    """Let the sampler go on with the weights that `model` has now, which `engine` trains."""
+    with engine.whole(model):
+        sampler.load_weights(model.state_dict())
+
+
+def flat(engine: Engine, model: nn.Module) -> Tensor:
+    """All weights of what `engine` trains, or of a part of it, in a row, a copy."""
+    with engine.whole(model):
+        return torch.cat([p.detach().flatten() for p in model.parameters()]).clone()

@@ -19,8 +19,8 @@ from rl.token_rewards import token_rewards
 from rl.trainers.critic import final_scores, make_critic, monte_carlo, pretrain_critic
 from rl.trainers.evaluation import evaluate
 from rl.trainers.memory import state_bytes
-from rl.trainers.parts import engine_for, make_task, make_tokenizer, micro_batch_tokens
-from rl.trainers.policy import batch_metrics, flat
+from rl.trainers.parts import engine_for, fuses, make_task, make_tokenizer, micro_batch_tokens
+from rl.trainers.policy import batch_metrics, flat, hand_over
 from rl.trainers.ppo_update import Drawn, Metrics, Seen, see_all, update_ppo, whitened
 from rl.trainers.reference import Frozen
 from rl.trainers.rollouts import collate, make_sampler, training_rollouts
@@ -65,19 +65,20 @@ def train_ppo(
             seed=seed,
             log=log,
         )
+    sampler = make_sampler(config, model, tokenizer, log)
     engine = engine_for(
-        ActorCritic(model, critic, fuse=not config.engine.compile),
+        ActorCritic(model, critic, fuse=fuses(config.engine)),
         config.optim,
         config.engine,
         config.steps * config.loss.epochs * config.loss.minibatches,
     )
-    log.fact("run/state_bytes", state_bytes(engine.model, [reference.copy]))
-    sampler = make_sampler(config, model, tokenizer, log)
+    with engine.whole(engine.model):
+        log.fact("run/state_bytes", state_bytes(engine.model, [reference.copy]))
     heldout = task.heldout_problems(config.eval.problems_per_difficulty, config.eval.seed)
     if log.checkpoint is not None:
         state = engine.load(log.checkpoint)
-        sampler.load_weights(model.state_dict())
         first, tokens = state["step"], state["tokens"]
+    hand_over(engine, model, sampler)
     judge = partial(
         evaluate,
         *(config, heldout, scorer, tokenizer, sampler, log, seed),
@@ -121,9 +122,9 @@ def train_ppo(
         if config.advantage.whiten == "batch":
             drawn = whitened(drawn, config)
 
-        before = flat(model)
+        before = flat(engine, model)
         updated = update_ppo(engine, drawn, config, micro_tokens=micro_tokens, seed=seed, step=step)
-        sampler.load_weights(model.state_dict())
+        hand_over(engine, model, sampler)
 
         mc_BT = monte_carlo(reward_BT, batch.response_BT, discount=config.advantage.discount)
         log.log(
@@ -132,7 +133,7 @@ def train_ppo(
                 **batch_metrics(rollouts_B, scores_PG, None),
                 "train/kl": float(kl_BT.sum(dim=1).double().mean()),
                 **updated,
-                "train/update_norm": float((flat(model) - before).norm()),
+                "train/update_norm": float((flat(engine, model) - before).norm()),
                 "ppo/score": float(score_B.double().mean()),
                 **critic_metrics(batch, seen, advantage_BT, return_BT, mc_BT),
             },

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from rl import ranks
 from rl.config import PPOConfig
 from rl.engine import Engine
 from rl.logprobs import token_entropies, token_logps
@@ -16,7 +17,7 @@ from rl.losses.value import value_loss
 from rl.models import from_prompt_end
 from rl.seeding import derive
 from rl.trainers.parts import length_buckets
-from rl.trainers.update import Tally, in_place, minibatches, prompt_lengths
+from rl.trainers.update import Tally, Told, in_place, minibatches, prompt_lengths
 from rl.types import Batch
 from rl.whitening import whiten
 
@@ -77,14 +78,15 @@ def see_all(model: nn.Module, batch: Batch, config: PPOConfig, micro_tokens: int
     """The same for a whole batch, without a gradient, in micro-batches."""
     logp_BT, entropy_BT, value_BT = (torch.zeros_like(batch.logp_sampler_BT) for _ in range(3))
     after_B = torch.zeros_like(batch.logp_sampler_BT[:, 0])
+    picks = length_buckets(batch.length_B, micro_tokens)
     with torch.no_grad():
-        for pick in length_buckets(batch.length_B, micro_tokens):
-            part = see(model, batch.rows(pick), config)
-            width = part.logp_BT.shape[1]
-            logp_BT[pick, :width] = part.logp_BT
-            entropy_BT[pick, :width] = part.entropy_BT
-            value_BT[pick, :width] = part.value_BT
-            after_B[pick] = part.value_after_B
+        parts = ranks.shared(picks, lambda pick: see(model, batch.rows(pick), config))
+    for pick, part in zip(picks, parts, strict=True):
+        width = part.logp_BT.shape[1]
+        logp_BT[pick, :width] = part.logp_BT
+        entropy_BT[pick, :width] = part.entropy_BT
+        value_BT[pick, :width] = part.value_BT
+        after_B[pick] = part.value_after_B
     return Seen(logp_BT, entropy_BT, value_BT, after_B)
 
 
@@ -94,25 +96,20 @@ def update_ppo(
     """Take every update of one step and return its metrics. A micro-batch has at most
     `micro_tokens`."""
     settings = config.loss
-    tally, parts = Tally(), Counter[str]()
-    lr = 0.0
+    tally, totals = Tally(), Counter[str]()
     for epoch in range(settings.epochs):
         order = derive("minibatch", seed, step, epoch)
         for rows in minibatches(drawn.batch, settings.minibatches, order):
-            first = not tally.norms
-            tally.ratios.clear()
-            update = engine.update(
-                _micro_losses(
-                    engine.model, drawn.rows(rows), config, micro_tokens, tally, parts, gap=first
-                )
-            )
-            tally.losses.append(update.loss)
-            tally.norms.append(update.grad_norm)
-            lr = update.lr
+            some = drawn.rows(rows)
+            update = engine.update(_micro_losses(engine.model, some, config, micro_tokens))
+            tokens = int(some.batch.response_BT.sum())
+            tally.add(update, (told for told, _ in update.told), tokens=tokens)
+            for _, parts in update.told:
+                totals.update(parts)
     updates = len(tally.norms)
     return {
-        **tally.metrics(updates=updates, lr=lr),
-        **{f"ppo/{name}_loss": total / updates for name, total in parts.items()},
+        **tally.metrics(),
+        **{f"ppo/{name}_loss": total / updates for name, total in totals.items()},
     }
 
 
@@ -121,12 +118,9 @@ def _micro_losses(
     drawn: Drawn,
     config: PPOConfig,
     micro_tokens: int,
-    tally: Tally,
-    parts: Counter[str],
-    *,
-    gap: bool,
-) -> Iterator[Callable[[], Tensor]]:
+) -> Iterator[Callable[[], tuple[Tensor, tuple[Told, dict[str, float]]]]]:
     """The parts of one update's loss, of the minibatch `drawn`, whose totals the denominators are.
+    Each tells its share of the losses of policy and critic too.
 
     loss = policy + c1 value - c2 entropy (1707.06347, eq. 9, to be minimised).
     """
@@ -134,12 +128,11 @@ def _micro_losses(
     batch = drawn.batch
     clip = {"clip_low": settings.clip_low, "clip_high": settings.clip_high}
     totals = {"sequences": len(batch.length_B), "tokens": int(batch.response_BT.sum())}
-    tally.tokens += totals["tokens"]
     if config.advantage.whiten == "minibatch":
         drawn = whitened(drawn, config)
     for pick in length_buckets(batch.length_B, micro_tokens):
 
-        def compute(pick: Tensor = pick) -> Tensor:
+        def compute(pick: Tensor = pick) -> tuple[Tensor, tuple[Told, dict[str, float]]]:
             part = drawn.rows(pick)
             mask_BT = part.batch.response_BT
             seen = see(model, part.batch, config)
@@ -171,9 +164,10 @@ def _micro_losses(
             )
             logp_BT = seen.logp_BT.detach()
             shares = ratio_shares(logp_BT, part.logp_old_BT, part.advantage_BT, mask_BT, **clip)
-            tally.add(logp_BT, part.logp_old_BT, shares, part.batch, gap=gap)
-            parts.update({"policy": float(policy.detach()), "value": float(value.detach())})
-            return policy + settings.value * value - settings.entropy * entropy  # eq. 9
+            told = Told.of(logp_BT, part.logp_old_BT, shares, part.batch)
+            parts = {"policy": float(policy.detach()), "value": float(value.detach())}
+            loss = policy + settings.value * value - settings.entropy * entropy  # eq. 9
+            return loss, (told, parts)
 
         yield compute
 

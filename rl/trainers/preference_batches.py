@@ -97,7 +97,9 @@ def update_on_pairs(
 ) -> tuple[Update, dict[str, float]]:
     """One update, and what the policy said of the pairs before it."""
     logp_B = torch.zeros_like(pairs.ref_B)
-    update = engine.update(micro_losses(engine, pairs, config, micro_tokens, logp_B))
+    update = engine.update(micro_losses(engine, pairs, config, micro_tokens))
+    for pick_M, logp_b in update.told:
+        logp_B[pairs.rows(pick_M)] = logp_b
     return update, said_of(config, compared(config, pairs, logp_B))
 
 
@@ -106,19 +108,18 @@ def micro_losses(
     pairs: PairBatch,
     config: PreferencesConfig,
     micro_tokens: int,
-    logp_B: Tensor,
-) -> Iterator[Callable[[], Tensor]]:
+) -> Iterator[Callable[[], tuple[Tensor, tuple[Tensor, Tensor]]]]:
     """The parts of one update's loss; both responses of a pair stand in one. Denominators are those
-    of the whole batch. `logp_B` is filled with log pi of each whole response."""
+    of the whole batch. Each tells its pairs, and log pi of each whole response of theirs."""
     chosen_tokens = int(pairs.batch.response_BT[: pairs.count].sum())
     longer_M = pairs.batch.length_B.view(2, -1).amax(dim=0)
 
-    def compute(pick_M: Tensor) -> Tensor:
+    def compute(pick_M: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         part = pairs.pick(pick_M)
         logp_b = forward_logps(engine.model, part.batch, config).sum(dim=1)
-        logp_B[pairs.rows(pick_M)] = logp_b.detach()
         read = compared(config, part, logp_b)
-        return loss_of(config, read, count=pairs.count, chosen_tokens=chosen_tokens)
+        loss = loss_of(config, read, count=pairs.count, chosen_tokens=chosen_tokens)
+        return loss, (pick_M, logp_b.detach())
 
     for pick_M in length_buckets(longer_M, micro_tokens // 2):
         yield partial(compute, pick_M)

@@ -17,7 +17,7 @@ from rl.models import Decoder, Tokenizer
 from rl.tasks import World
 from rl.trainers.evaluation import evaluate
 from rl.trainers.parts import make_engine, make_task, make_tokenizer, micro_batch_tokens
-from rl.trainers.policy import batch_metrics, flat
+from rl.trainers.policy import batch_metrics, flat, hand_over
 from rl.trainers.preference_batches import PairBatch, Reader, judge_pairs, update_on_pairs
 from rl.trainers.preference_pairs import Pairs, sampled_pairs
 from rl.trainers.reference import Frozen
@@ -66,17 +66,17 @@ def train_preferences(
         log.log(0, pairs.drawn)
         tokens += pairs.tokens
     base = Frozen(model, config)
+    sampler = make_sampler(config, model, tokenizer, log)
     engine = make_engine(model, config.optim, config.engine, total_updates=config.steps)
     micro_tokens = micro_batch_tokens(config.engine, model)
     reader = Reader(base, engine, tokenizer.pad_id, micro_tokens)
     data = read_data(reader, pairs) if pairs is not None else None
-    sampler = make_sampler(config, model, tokenizer, log)
     heldout = task.heldout_problems(config.eval.problems_per_difficulty, config.eval.seed)
     first = 0
     if log.checkpoint is not None:
         state = engine.load(log.checkpoint)
-        sampler.load_weights(model.state_dict())
         first, tokens = state["step"], state["tokens"]
+    hand_over(engine, model, sampler)
     from_base = partial(
         base.log_ratios, engine=engine, pad_id=tokenizer.pad_id, micro_tokens=micro_tokens
     )
@@ -105,9 +105,9 @@ def train_preferences(
             log.log(step, batch_metrics(rollouts_B, reward_M2, None))
             tokens += int(batch.batch.response_BT.sum())
 
-        before = flat(model)
+        before = flat(engine, model)
         update, said = update_on_pairs(engine, batch, config, micro_tokens)
-        sampler.load_weights(model.state_dict())
+        hand_over(engine, model, sampler)
 
         log.log(
             step,
@@ -116,7 +116,7 @@ def train_preferences(
                 "train/loss": update.loss,
                 "train/grad_norm": update.grad_norm,
                 "train/lr": update.lr,
-                "train/update_norm": float((flat(model) - before).norm()),
+                "train/update_norm": float((flat(engine, model) - before).norm()),
             },
         )
         log.keep(step + 1, partial(engine.save, state={"step": step + 1, "tokens": tokens}))

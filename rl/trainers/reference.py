@@ -12,6 +12,7 @@ from rl.config import DecoderRunConfig, KLConfig, RunConfig
 from rl.engine import Engine
 from rl.kl import ESTIMATORS, adapted, kl_penalty
 from rl.models import Decoder, FusedDecoder
+from rl.trainers.parts import fuses
 from rl.trainers.rollouts import collate
 from rl.trainers.update import LossPenalty, response_logps
 from rl.types import Batch, Rollout
@@ -59,7 +60,8 @@ class Reference:
         base_BT = ref_BT = self.base.logps(engine, batch, micro_tokens)
         if self._own is not None and self._kl.refresh is not None:
             if step % self._kl.refresh == 0:
-                self._own.renew(model)
+                with engine.whole(model):
+                    self._own.renew(model)
             ref_BT = self._own.logps(engine, batch, micro_tokens)
         kl_B = kl_penalty(
             logp_BT,
@@ -108,7 +110,7 @@ class Frozen:
     def __init__(self, model: Decoder, config: DecoderRunConfig) -> None:
         self._config = config
         self.copy = deepcopy(model).requires_grad_(False)
-        self._fused = FusedDecoder(self.copy, fuse=not config.engine.compile)
+        self._fused = FusedDecoder(self.copy, fuse=fuses(config.engine))
 
     def logps(self, engine: Engine, batch: Batch, micro_tokens: int) -> Tensor:
         """Log-probs (B, T) of the response tokens, 0 elsewhere."""

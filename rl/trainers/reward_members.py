@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from rl import ranks
 from rl.config import RewardModelConfig
 from rl.data import EncodedPair, Encoder, encode_scored
 from rl.engine import Update
@@ -83,9 +84,13 @@ class Member:
         """Scores of token ids, float64, in their order."""
         self.model.eval()
         found_B = torch.empty(len(rows), dtype=torch.float64)
-        for pick in length_buckets(torch.tensor([len(row) for row in rows]), self._micro_tokens):
-            some = [rows[i] for i in pick.tolist()]
-            found_B[pick] = self._forward(some, self.model).double().cpu()
+        picks = length_buckets(torch.tensor([len(row) for row in rows]), self._micro_tokens)
+        found = ranks.shared(
+            [[rows[i] for i in pick.tolist()] for pick in picks],
+            lambda some: self._forward(some, self.model).double().cpu(),
+        )
+        for pick, score_b in zip(picks, found, strict=True):
+            found_B[pick] = score_b
         return found_B
 
     def _forward(self, rows: Sequence[Ids], model: nn.Module) -> Tensor:

@@ -2,15 +2,26 @@
 and studies share it."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from rl import ranks
 from rl.artifacts import RunWriter
 from rl.config import DecoderRunConfig
+from rl.engine import device
 from rl.models import AnyTokenizer, Decoder, PublishedTokenizer
-from rl.rollout import LocalSampler, Request, Sampler, VllmSampler, VllmSettings
+from rl.rollout import (
+    LocalSampler,
+    Request,
+    Sampler,
+    SharedSampler,
+    VllmSampler,
+    VllmSettings,
+)
 from rl.seeding import derive
 from rl.trainers.parts import pad_right
 from rl.types import Batch, Problem, Rollout, Task
@@ -22,14 +33,22 @@ MAX_ROWS = 1024  # rows decoded at once, which bounds the sampler's memory
 def make_sampler(
     config: DecoderRunConfig, model: Decoder, tokenizer: AnyTokenizer, log: RunWriter
 ) -> Sampler:
-    """The sampler that the run asks for, with the model's present weights. To be closed.
+    """The sampler that the run asks for, with the model's present weights: before an engine has
+    it, which may cut them up. Several ranks share its work. To be closed.
 
     Raises:
         UserError: it asks for vLLM, which is missing or cannot hold this model.
     """
-    settings = config.rollout
+    own = _own_sampler(config, model, tokenizer, log)
+    return SharedSampler(own) if ranks.world() > 1 else own
+
+
+def _own_sampler(
+    config: DecoderRunConfig, model: Decoder, tokenizer: AnyTokenizer, log: RunWriter
+) -> Sampler:
+    settings, cut_up = config.rollout, config.engine.zero_stage == 3
     if settings.sampler == "local":
-        return local_sampler(model, tokenizer)
+        return local_sampler(_copy(model) if cut_up else model, tokenizer)
 
     def tell(died: str) -> None:
         print(f"vLLM died and is started again, with the same weights and requests: {died}")
@@ -39,10 +58,18 @@ def make_sampler(
         model,
         eos_id=tokenizer.eos_id,
         settings=VllmSettings(**settings.vllm.model_dump(), tokenizer=_reads(tokenizer)),
-        separate=settings.sampler == "vllm_worker",
+        # The ranks have joined a group of processes, which vLLM would take for its own.
+        separate=settings.sampler == "vllm_worker" or ranks.world() > 1,
         on_restart=tell,
         ends=tokenizer.ends,
+        keep=cut_up,
     )
+
+
+def _copy(model: Decoder) -> Decoder:
+    own: Any = deepcopy(model).requires_grad_(False)
+    moved: Decoder = own.to(device())
+    return moved
 
 
 def _reads(tokenizer: AnyTokenizer) -> str | None:

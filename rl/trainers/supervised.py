@@ -35,11 +35,13 @@ def train_base(
 ) -> Decoder:
     """A base model from random weights and generated text; `report` gets (steps done, loss).
 
-    Goes on from the last checkpoint where there is one.
+    Goes on from the last checkpoint where there is one. One process does it, which ZeRO has nothing
+    to give.
     """
     model = new_decoder(
         tokenizer, **config.model.model_dump(), seed=derive("base-weights", config.seed)
     )
+    engine_config = engine_config.model_copy(update={"zero_stage": 0})
     engine = make_engine(model, config.optim, engine_config, config.steps)
     micro_tokens = micro_batch_tokens(engine_config, model)
     last = checkpoints.last()

@@ -1,14 +1,15 @@
 """One batch of rollouts into optimiser updates: epochs x minibatches x micro-batches."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from rl import ranks
 from rl.config import DecoderRunConfig, KLConfig, RunConfig
-from rl.engine import Engine
+from rl.engine import Engine, Update
 from rl.kl import kl_penalty
 from rl.logprobs import token_logps
 from rl.losses import aggregate, clip_fraction, policy_loss, ratio_shares
@@ -29,6 +30,29 @@ class LossPenalty:
     kl: KLConfig
 
 
+@dataclass(frozen=True)
+class Told:
+    """What a micro-batch tells, of its N tokens: sums, and each token's ratio."""
+
+    shares: dict[str, float]
+    ratio_N: Tensor
+    gap_sum: float
+    gap_max: float
+
+    @classmethod
+    def of(cls, logp_BT: Tensor, old_BT: Tensor, shares: dict[str, float], part: Batch) -> "Told":
+        """Of log-probs whose ratio_shares are `shares`; the gap is from the sampler's."""
+        mask_BT = part.response_BT
+        count = int(mask_BT.sum())
+        gap_BT = (logp_BT - part.logp_sampler_BT).abs() * mask_BT
+        return cls(
+            {name: share * count for name, share in shares.items()},
+            (logp_BT - old_BT)[mask_BT].exp(),
+            float(gap_BT.sum()),
+            float(gap_BT.max()),
+        )
+
+
 @dataclass
 class Tally:
     """Sums over the micro-batches of a step, for its metrics."""
@@ -41,29 +65,33 @@ class Tally:
     gap_max: float = 0.0
     losses: list[float] = field(default_factory=list)
     norms: list[float] = field(default_factory=list)
+    lr: float = 0.0  # of the last
 
-    def add(
-        self, logp_BT: Tensor, old_BT: Tensor, shares: dict[str, float], part: Batch, *, gap: bool
-    ) -> None:
-        """One micro-batch, whose ratio_shares are `shares`; its gap from the sampler on request."""
-        mask_BT = part.response_BT
-        count = int(mask_BT.sum())
-        self.shares.update({name: share * count for name, share in shares.items()})
-        self.ratios.append((logp_BT - old_BT)[mask_BT].exp())
-        if gap:
-            gap_BT = (logp_BT - part.logp_sampler_BT).abs() * mask_BT
-            self.gap_tokens += count
-            self.gap_sum += float(gap_BT.sum())
-            self.gap_max = max(self.gap_max, float(gap_BT.max()))
+    def add(self, update: Update, told: Iterable[Told], *, tokens: int) -> None:
+        """One update of a minibatch of so many tokens, and what its micro-batches told. The gap
+        from the sampler is that of the first."""
+        first = not self.norms
+        self.tokens += tokens
+        self.losses.append(update.loss)
+        self.norms.append(update.grad_norm)
+        self.lr = update.lr
+        self.ratios.clear()
+        for part in told:
+            self.shares.update(part.shares)
+            self.ratios.append(part.ratio_N)
+            if first:
+                self.gap_tokens += len(part.ratio_N)
+                self.gap_sum += part.gap_sum
+                self.gap_max = max(self.gap_max, part.gap_max)
 
-    def metrics(self, *, updates: int, lr: float) -> dict[str, float | dict[float, float]]:
-        """Of a step of so many updates, the last of them at `lr`."""
+    def metrics(self) -> dict[str, float | dict[float, float]]:
+        """Of the step."""
         shares = {name: count / self.tokens for name, count in self.shares.items()}
         return {
-            **(_ratio_metrics(shares, torch.cat(self.ratios)) if updates > 1 else {}),
+            **(_ratio_metrics(shares, torch.cat(self.ratios)) if len(self.norms) > 1 else {}),
             "train/loss": sum(self.losses) / len(self.losses),
             "train/grad_norm": sum(self.norms) / len(self.norms),
-            "train/lr": lr,
+            "train/lr": self.lr,
             "train/clip_fraction": clip_fraction(shares),
             "train/logp_gap_mean": self.gap_sum / self.gap_tokens,
             "train/logp_gap_max": self.gap_max,
@@ -94,11 +122,8 @@ def update_policy(
     elif updates > 1:
         logp_old_BT = response_logps(engine.model, batch, config, micro_tokens)
     tally = Tally()
-    lr = 0.0
     for epoch in range(loss.epochs):
         for rows in minibatches(batch, loss.minibatches, derive("minibatch", seed, step, epoch)):
-            first = not tally.norms
-            tally.ratios.clear()
             update = engine.update(
                 micro_losses(
                     engine.model,
@@ -107,15 +132,11 @@ def update_policy(
                     rows,
                     config,
                     micro_tokens,
-                    tally,
-                    gap=first,
                     penalty=penalty,
                 )
             )
-            tally.losses.append(update.loss)
-            tally.norms.append(update.grad_norm)
-            lr = update.lr
-    return tally.metrics(updates=updates, lr=lr)
+            tally.add(update, update.told, tokens=int(batch.response_BT[rows].sum()))
+    return tally.metrics()
 
 
 def _ratio_metrics(
@@ -136,10 +157,11 @@ def response_logps(
     """Log-probs (B, T) of the response tokens under the model's present weights, 0 elsewhere, no
     gradient."""
     logp_BT = torch.zeros_like(batch.logp_sampler_BT)
+    picks = length_buckets(batch.length_B, micro_tokens)
     with torch.no_grad():
-        for pick in length_buckets(batch.length_B, micro_tokens):
-            part = batch.rows(pick)
-            logp_BT[pick, : part.token_BT.shape[1]] = forward_logps(model, part, config)
+        found = ranks.shared(picks, lambda pick: forward_logps(model, batch.rows(pick), config))
+    for pick, logp_bT in zip(picks, found, strict=True):
+        logp_BT[pick, : logp_bT.shape[1]] = logp_bT
     return logp_BT
 
 
@@ -180,11 +202,9 @@ def micro_losses(
     rows: Tensor,
     config: RunConfig,
     micro_tokens: int,
-    tally: Tally,
     *,
-    gap: bool,
     penalty: LossPenalty | None = None,
-) -> Iterator[Callable[[], Tensor]]:
+) -> Iterator[Callable[[], tuple[Tensor, Told]]]:
     """The parts of one update's loss. Denominators are those of the whole minibatch.
 
     Without a penalty, rows of advantage 0 add nothing to loss or gradient and are left out; one is
@@ -193,13 +213,12 @@ def micro_losses(
     settings = config.loss
     sequences, tokens = len(rows), int(batch.response_BT[rows].sum())
     clip = {"clip_low": settings.clip_low, "clip_high": settings.clip_high}
-    tally.tokens += tokens
     live = rows if penalty else rows[batch.advantage_B[rows] != 0]
     live = live if len(live) else rows[:1]
     for bucket in length_buckets(batch.length_B[live], micro_tokens):
         pick = live[bucket]
 
-        def compute(pick: Tensor = pick) -> Tensor:
+        def compute(pick: Tensor = pick) -> tuple[Tensor, Told]:
             part = batch.rows(pick)
             mask_BT = part.response_BT
             logp_BT = forward_logps(model, part, config)
@@ -207,7 +226,7 @@ def micro_losses(
             if logp_old_BT is not None:
                 old_BT = logp_old_BT[pick, : logp_BT.shape[1]]
             shares = ratio_shares(logp_BT.detach(), old_BT, part.advantage_B, mask_BT, **clip)
-            tally.add(logp_BT.detach(), old_BT, shares, part, gap=gap)
+            told = Told.of(logp_BT.detach(), old_BT, shares, part)
             loss_BT = policy_loss(
                 logp_BT,
                 old_BT,
@@ -226,7 +245,7 @@ def micro_losses(
                     level=penalty.kl.level,
                     logp_old_BT=old_BT if penalty.kl.weighted else None,
                 )
-            return aggregate(
+            loss = aggregate(
                 loss_BT,
                 mask_BT,
                 mode=settings.aggregate,
@@ -234,5 +253,6 @@ def micro_losses(
                 tokens=tokens,
                 max_length=config.rollout.max_new_tokens,
             )
+            return loss, told
 
         yield compute

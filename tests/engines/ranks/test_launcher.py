@@ -1,0 +1,199 @@
+"""A tiny experiment on two ranks under DeepSpeed's launcher, with accidents.
+
+Three launches: rank 1 is killed in the first; the second does the other run; in the third, of a
+hostfile that names this machine, the killed run goes on to its end and Ctrl-C ends the next.
+"""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rl.artifacts import read_lines, run_status
+from rl.evidence import read_runs
+from rl.files import read_json
+from rl.runner import progress, run_experiment
+from rl.runner.ranked import Launch
+from tests.engines.ranks.test_whole_runs import same
+from tests.places import ROOT, Place, capture
+from tests.tiny import OPTIM, write_experiment
+
+pytestmark = pytest.mark.engines
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where DeepSpeed may leave its buffers
+
+
+def of_ranks(root: Path) -> dict[int, str]:
+    """Command lines of the processes that were started in `root` to be ranks or to start them."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            here = (process / "cwd").readlink() == root
+        except OSError:  # ended, or not ours to look at
+            continue
+        if here and "rl.runner.rank_worker" in words:
+            found[int(process.name)] = words
+    return found
+
+
+def ranks_only(root: Path) -> dict[int, int]:
+    """Of them the ranks themselves: their numbers by process id."""
+    found = {}
+    for process, words in of_ranks(root).items():
+        if "deepspeed" not in words:
+            environment = Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
+            [rank] = [x for x in environment if x.startswith(b"RANK=")]
+            found[process] = int(rank.removeprefix(b"RANK="))
+    return found
+
+
+def wait_for(run: Path, lines: int) -> None:
+    """Until so many lines are logged and a checkpoint is there."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        log = run / "metrics.jsonl"
+        if log.exists() and log.read_bytes().count(b"\n") >= lines and run_status(run) == "running":
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"{run}: nothing was logged")
+
+
+def kill_rank_1(root: Path, run: Path, killed: list[int]) -> None:
+    wait_for(run, 8)
+    [process] = [p for p, rank in ranks_only(root).items() if rank == 1]
+    os.kill(process, signal.SIGKILL)
+    killed.append(process)
+
+
+@dataclass(frozen=True)
+class Accident:
+    """What was there and was said after the killed run."""
+
+    place: Place
+    status: str
+    logged: int
+    left: dict[int, str]
+
+
+def command(root: Path, *arguments: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "rl.cli", "run", "90", "--checkpoint-seconds=0", *arguments],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """Both runs by one process each."""
+    root = tmp_path_factory.mktemp("alone").resolve()
+    directory = write_experiment(root, {"optim": {**OPTIM, "eps": 0.01}, "rollout.prompts": 4})
+    written = yaml.safe_load((directory / "config.yaml").read_text())
+    written["arms"] = {"long": {"steps": 24}, "plain": {}, "victim": {"steps": 100000}}
+    claims = {"alpha": 0.05, "claims": []}
+    (directory / "config.yaml").write_text(yaml.safe_dump(written, sort_keys=False))
+    text = (directory / "claims.yaml").read_text()
+    claims["claims"] = [{**claim, "treatment": "long"} for claim in yaml.safe_load(text)["claims"]]
+    (directory / "claims.yaml").write_text(yaml.safe_dump(claims))
+    done = command(root, "--arms=long,plain", "--seeds=0", "--jobs=2")
+    said, _ = done.communicate()
+    assert done.returncode == 0, said
+    return Place(root, said, True)
+
+
+@pytest.fixture(scope="module")
+def accident(alone: Place, tmp_path_factory: pytest.TempPathFactory) -> Accident:
+    """The same on two ranks; rank 1 of the long run is killed."""
+    root = tmp_path_factory.mktemp("accident").resolve()
+    for name in ("experiments", "runs/base-models"):
+        shutil.copytree(alone.root / name, root / name)
+    before = set(SHARED_MEMORY.glob("deepspeed_*"))
+    here, killed = Place(root, "", False), list[int]()
+    run = here.label / "long" / "seed-0"
+    killer = threading.Thread(target=kill_rank_1, args=(root, run, killed))
+    with pytest.MonkeyPatch.context() as patch, capture() as said:
+        patch.setattr(progress, "PLAIN_EVERY_S", 0.0)
+        patch.chdir(root)
+        killer.start()
+        result = run_experiment(
+            here.experiment(),
+            runs=Path("runs"),
+            arms=["long", "plain"],
+            seeds=[0],
+            jobs=2,
+            fresh=False,
+            checkpoint_seconds=0.0,
+            launch=Launch({"localhost": 2}),
+        )
+    killer.join()
+    assert killed
+    assert set(SHARED_MEMORY.glob("deepspeed_*")) == before
+    logged = len(read_lines(run / "metrics.jsonl"))
+    return Accident(Place(root, "".join(said), result), run_status(run), logged, of_ranks(root))
+
+
+def test_a_killed_rank_ends_its_run_with_one_message(accident: Accident) -> None:
+    assert not accident.place.result
+    said = accident.place.said
+    assert "every run is done by 2 ranks, one run at a time" in said
+    assert re.search(r"^long seed 0: FAILED at step \d+", said, re.MULTILINE)
+    assert re.search(
+        r"^failed: long seed 0: rank 1 of 2 ended without a word, signal SIGKILL; the ranks' logs: "
+        r"\S*logs/long-seed-0\*\.txt, \S*logs/launcher\.txt\. The same command goes on from the "
+        r"last checkpoint$",
+        said,
+        re.MULTILINE,
+    )
+    assert accident.status == "running"
+    assert accident.logged >= 8
+
+
+def test_the_other_run_is_done_and_nothing_is_left_behind(accident: Accident, alone: Place) -> None:
+    assert accident.left == {}
+    run = accident.place.label / "plain" / "seed-0"
+    assert run_status(run) == "complete"
+    same(*(read_lines(p.label / "plain/seed-0/metrics.jsonl") for p in (alone, accident.place)))
+    manifest = read_json(run / "manifest.json")
+    assert manifest["ranks"] == [2]
+    assert manifest["tokens"] == read_json(alone.label / "plain/seed-0/manifest.json")["tokens"]
+    evidence = read_runs(accident.place.label)
+    assert ("plain", 0) not in evidence.missing()
+    assert ("long", 0) in evidence.missing()
+    logs = accident.place.label / "logs"
+    assert {"plain-seed-0.txt", "plain-seed-0-rank-1.txt", "launcher.txt"} <= {
+        path.name for path in logs.iterdir()
+    }
+
+
+def test_the_killed_run_goes_on_and_ctrl_c_leaves_nothing(accident: Accident, alone: Place) -> None:
+    root, label = accident.place.root, accident.place.label
+    (root / "hosts").write_text("# one machine\nlocalhost slots=2\n")
+    asked = command(root, "--arms=long,plain,victim", "--seeds=0", "--hostfile=hosts")
+    try:
+        wait_for(label / "victim" / "seed-0", 6)
+        assert len(ranks_only(root)) == 2
+        asked.send_signal(signal.SIGINT)
+        said, _ = asked.communicate(timeout=60)
+    finally:
+        asked.kill()
+    assert asked.returncode == 130, said
+    assert "stopped; the same command goes on with the runs that are left" in said
+    assert "Traceback" not in said
+    assert of_ranks(root) == {}
+    same(*(read_lines(p.label / "long/seed-0/metrics.jsonl") for p in (alone, accident.place)))
+    manifest = read_json(label / "long" / "seed-0" / "manifest.json")
+    assert (manifest["status"], manifest["ranks"]) == ("complete", [2, 2])
+    assert len(manifest["resumed"]) == 1
+    assert run_status(label / "victim" / "seed-0") == "running"
