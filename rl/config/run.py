@@ -93,10 +93,13 @@ class EngineConfig(Strict):
     """Operational: how DeepSpeed carries out a step. What is computed stays the same up to
     rounding, which bf16 makes coarse.
 
-    A micro-batch has `micro_batch_tokens` at most, padding included (`auto`: by the rule of
-    rl.trainers.parts, for CPU caches). `compile` runs the model through torch.compile, which takes
-    up to minutes at the start. `gradient_checkpointing` keeps of each block its input alone and
-    computes the rest again on the way back: less memory, more time.
+    ZeRO stages share memory among ranks, 1 that of the optimiser's state, 2 of gradients too, 3 of
+    weights too; there a sampler in the trainer's process has a copy of its own. A micro-batch has
+    `micro_batch_tokens` at most, padding included (`auto`: by the rule of rl.trainers.parts, for
+    CPU caches); several ranks never have fewer of them than there are ranks, if there are rows
+    enough. `compile` runs the model through torch.compile, which takes up to minutes at the start.
+    `gradient_checkpointing` keeps of each block its input alone and computes the rest again on the
+    way back: less memory, more time.
     """
 
     zero_stage: Literal[0, 1, 2, 3] = 0
@@ -104,6 +107,15 @@ class EngineConfig(Strict):
     micro_batch_tokens: PositiveInt | Literal["auto"] = "auto"
     compile: bool = False
     gradient_checkpointing: bool = False
+
+    @model_validator(mode="after")
+    def _whole_where_compiled(self) -> Self:
+        if self.zero_stage == 3 and self.compile:
+            raise ValueError(
+                "engine: expected compile false with zero_stage 3, which puts weights together "
+                "between the parts of a compiled model"
+            )
+        return self
 
 
 Published = tuple[PublishedTaskConfig, PublishedBaseConfig]

@@ -400,6 +400,6 @@ def test_a_study_that_would_measure_something_else(
     assert told in files.fault()
 
 
-def test_the_sampler_needs_whole_weights(files: Any) -> None:
-    files.config["run"]["engine"] = {"zero_stage": 3}
-    assert "engine.zero_stage: the sampler in the trainer's process needs whole" in files.fault()
+def test_weights_that_are_cut_up_are_not_compiled(files: Any) -> None:
+    files.config["run"]["engine"] = {"zero_stage": 3, "compile": True}
+    assert "engine: expected compile false with zero_stage 3" in files.fault()

@@ -42,7 +42,7 @@ def test_the_settings_are_those_of_the_program() -> None:
             {"loss.minibatches": 16, "advantage.whiten": "minibatch"},
             "advantage.whiten: one response may be one token",
         ),
-        ({"engine.zero_stage": 3}, "expected 0, 1 or 2, got 3"),
+        ({"engine.zero_stage": 4}, "engine.zero_stage"),
         ({"reward.name": "lines"}, "says nothing of task chain_sum"),
         ({"task.digits": [7]}, "never saw prompts of [7] digits"),
     ],
