@@ -152,6 +152,9 @@ def _micro_losses(
                 bound=settings.bound,
                 **clip,
             )
+            policy_BT = tally.gap.corrected(
+                policy_BT, part.logp_old_BT, part.batch, settings.gap_cap
+            )
             value_BT = value_loss(
                 seen.value_BT,
                 part.return_BT,

@@ -4,7 +4,7 @@ Axis letters: M pairs; B = 2 M responses, first the chosen ones, then the reject
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -19,8 +19,8 @@ from rl.seeding import derive
 from rl.trainers.parts import length_buckets
 from rl.trainers.reference import Frozen
 from rl.trainers.reward_metrics import gold_accuracy
-from rl.trainers.rollouts import Ids, collate_ids
-from rl.trainers.update import forward_logps, response_logps
+from rl.trainers.rollouts import Ids, collate_ids, sampler_logps
+from rl.trainers.update import Gap, forward_logps, response_logps
 from rl.types import Batch, Rollout
 
 
@@ -84,21 +84,23 @@ class Reader:
         labelling = Labelling(scale=float("inf") if hard else 1.0, flip=0.0)
         gap_M = reward_M2[:, 0] - reward_M2[:, 1]
         labels = draw_labels(gap_M, labelling, seed=derive("online-labels", seed, step))
-        rows = [(r.prompt_ids, r.completion.token_ids) for r in rollouts_B]
         first = labels.first_M.tolist()
-        return self.read(
-            [rows[2 * m + (not is_first)] for m, is_first in enumerate(first)],
-            [rows[2 * m + is_first] for m, is_first in enumerate(first)],
-        )
+        chosen = [rollouts_B[2 * m + (not is_first)] for m, is_first in enumerate(first)]
+        rejected = [rollouts_B[2 * m + is_first] for m, is_first in enumerate(first)]
+        rows = [(r.prompt_ids, r.completion.token_ids) for r in [*chosen, *rejected]]
+        read = self.read(rows[: len(chosen)], rows[len(chosen) :])
+        logp_BT = sampler_logps([*chosen, *rejected]).to(self.engine.device)
+        return replace(read, batch=replace(read.batch, logp_sampler_BT=logp_BT))
 
 
 def update_on_pairs(
     engine: Engine, pairs: PairBatch, config: PreferencesConfig, micro_tokens: int
-) -> tuple[Update, dict[str, float]]:
-    """One update, and what the policy said of the pairs before it."""
-    logp_B = torch.zeros_like(pairs.ref_B)
-    update = engine.update(micro_losses(engine, pairs, config, micro_tokens, logp_B))
-    return update, said_of(config, compared(config, pairs, logp_B))
+) -> tuple[Update, dict[str, float], Gap]:
+    """One update, what the policy said of the pairs before it, and how far it was from the
+    sampler's log-probs, which mean nothing where the pairs are not its own."""
+    logp_B, gap = torch.zeros_like(pairs.ref_B), Gap()
+    update = engine.update(micro_losses(engine, pairs, config, micro_tokens, logp_B, gap))
+    return update, said_of(config, compared(config, pairs, logp_B)), gap
 
 
 def micro_losses(
@@ -107,15 +109,18 @@ def micro_losses(
     config: PreferencesConfig,
     micro_tokens: int,
     logp_B: Tensor,
+    gap: Gap,
 ) -> Iterator[Callable[[], Tensor]]:
     """The parts of one update's loss; both responses of a pair stand in one. Denominators are those
-    of the whole batch. `logp_B` is filled with log pi of each whole response."""
+    of the whole batch. `logp_B` is filled with log pi of each whole response; `gap` is added to."""
     chosen_tokens = int(pairs.batch.response_BT[: pairs.count].sum())
     longer_M = pairs.batch.length_B.view(2, -1).amax(dim=0)
 
     def compute(pick_M: Tensor) -> Tensor:
         part = pairs.pick(pick_M)
-        logp_b = forward_logps(engine.model, part.batch, config).sum(dim=1)
+        logp_bT = forward_logps(engine.model, part.batch, config)
+        gap.add(logp_bT, part.batch)
+        logp_b = logp_bT.sum(dim=1)
         logp_B[pairs.rows(pick_M)] = logp_b.detach()
         read = compared(config, part, logp_b)
         return loss_of(config, read, count=pairs.count, chosen_tokens=chosen_tokens)

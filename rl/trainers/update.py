@@ -11,7 +11,7 @@ from rl.config import DecoderRunConfig, KLConfig, RunConfig
 from rl.engine import Engine
 from rl.kl import kl_penalty
 from rl.logprobs import token_logps
-from rl.losses import aggregate, clip_fraction, policy_loss, ratio_shares
+from rl.losses import aggregate, clip_fraction, gap_weights, policy_loss, ratio_shares
 from rl.models import from_prompt_end
 from rl.seeding import derive
 from rl.trainers.parts import length_buckets
@@ -30,15 +30,56 @@ class LossPenalty:
 
 
 @dataclass
+class Gap:
+    """Sums of |sampler - trainer log-prob| over a batch, and of the weights that correct it."""
+
+    tokens: int = 0
+    total: float = 0.0
+    most: float = 0.0
+    weighed: int = 0
+    weight: float = 0.0
+    capped: int = 0
+
+    def add(self, logp_BT: Tensor, part: Batch) -> None:
+        """One micro-batch, whose log-probs under the weights that it was drawn with are given."""
+        gap_BT = (logp_BT.detach() - part.logp_sampler_BT).abs() * part.response_BT
+        self.tokens += int(part.response_BT.sum())
+        self.total += float(gap_BT.sum())
+        self.most = max(self.most, float(gap_BT.max()))
+
+    def corrected(
+        self, loss_BT: Tensor, logp_old_BT: Tensor, part: Batch, cap: float | None
+    ) -> Tensor:
+        """The policy's loss, weighed by gap_weights; as it is where there is no cap."""
+        if cap is None:
+            return loss_BT
+        mask_BT = part.response_BT
+        weight_BT, capped_BT = gap_weights(logp_old_BT, part.logp_sampler_BT, mask_BT, cap=cap)
+        self.weighed += int(mask_BT.sum())
+        self.weight += float(weight_BT[mask_BT].sum())
+        self.capped += int(capped_BT.sum())
+        return weight_BT * loss_BT
+
+    def metrics(self) -> dict[str, float]:
+        """Of all that was added."""
+        found = {
+            "train/logp_gap_mean": self.total / self.tokens,
+            "train/logp_gap_max": self.most,
+        }
+        if self.weighed:
+            found["train/gap_weight_mean"] = self.weight / self.weighed
+            found["train/gap_weight_capped"] = self.capped / self.weighed
+        return found
+
+
+@dataclass
 class Tally:
     """Sums over the micro-batches of a step, for its metrics."""
 
     tokens: int = 0
     shares: Counter[str] = field(default_factory=Counter)
     ratios: list[Tensor] = field(default_factory=list)  # of the present update
-    gap_tokens: int = 0
-    gap_sum: float = 0.0
-    gap_max: float = 0.0
+    gap: Gap = field(default_factory=Gap)
     losses: list[float] = field(default_factory=list)
     norms: list[float] = field(default_factory=list)
 
@@ -51,10 +92,7 @@ class Tally:
         self.shares.update({name: share * count for name, share in shares.items()})
         self.ratios.append((logp_BT - old_BT)[mask_BT].exp())
         if gap:
-            gap_BT = (logp_BT - part.logp_sampler_BT).abs() * mask_BT
-            self.gap_tokens += count
-            self.gap_sum += float(gap_BT.sum())
-            self.gap_max = max(self.gap_max, float(gap_BT.max()))
+            self.gap.add(logp_BT, part)
 
     def metrics(self, *, updates: int, lr: float) -> dict[str, float | dict[float, float]]:
         """Of a step of so many updates, the last of them at `lr`."""
@@ -65,8 +103,7 @@ class Tally:
             "train/grad_norm": sum(self.norms) / len(self.norms),
             "train/lr": lr,
             "train/clip_fraction": clip_fraction(shares),
-            "train/logp_gap_mean": self.gap_sum / self.gap_tokens,
-            "train/logp_gap_max": self.gap_max,
+            **self.gap.metrics(),
         }
 
 
@@ -217,6 +254,7 @@ def micro_losses(
                 bound=settings.bound,
                 **clip,
             )
+            loss_BT = tally.gap.corrected(loss_BT, old_BT, part, settings.gap_cap)
             if penalty is not None:
                 loss_BT = loss_BT + penalty.coefficient * kl_penalty(
                     logp_BT,
