@@ -10,6 +10,7 @@ import pytest
 from analysis import claims
 from rl.cli import main
 from rl.config import ProgramConfig, load_experiment
+from rl.rollout import vllm_engine
 from tests.tiny import write_experiment
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -50,6 +51,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("90 --jobs 0", "error: JOBS: expected 1 or more processes, got 0"),
         ("90 --jobs -2", "error: JOBS: expected 1 or more processes, got -2"),
         ("90 --jobs x", "error: JOBS: expected a whole number, got 'x'"),
+        ("90 --rollout vlm", "error: ROLLOUT: expected one of local, vllm, vllm_worker, got 'vlm'"),
         ("90 --set steps", "error: SET: expected path=value, such as optim.lr=1e-4, got 'steps'"),
         ("90 --set =3", "error: SET: expected path=value, such as optim.lr=1e-4, got '=3'"),
         (
@@ -100,6 +102,15 @@ def command(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         timeout=300,
         check=False,
     )
+
+
+def test_a_missing_vllm_is_told_before_anything_runs(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vllm_engine, "find_spec", lambda _: None)
+    assert main(["run", "90", "--rollout", "vllm"]) == 2
+    assert "run `make setup-vllm`" in capsys.readouterr().err
+    assert not (place / "runs").exists()
 
 
 def test_status_and_streams_of_the_process(place: Path) -> None:

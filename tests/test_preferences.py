@@ -358,6 +358,8 @@ def test_learns_from_its_own_pairs(
     steps = trained(tmp_path, config(ONLINE, long, {"eval.samples": 60}))
     assert steps[0]["train/loss"] == pytest.approx(log(2), abs=1e-5)
     assert steps[24]["eval/gold"] > steps[0]["eval/gold"] + 0.3
+    gaps = [(x["train/logp_gap_mean"], x["train/logp_gap_max"]) for x in list(steps.values())[:-1]]
+    assert all(0 < mean < most < 1e-5 for mean, most in gaps)
 
 
 def test_own_pairs_are_labelled_by_the_reward() -> None:
@@ -383,6 +385,11 @@ def test_own_pairs_are_labelled_by_the_reward() -> None:
     rows = pairs.batch.token_BT.tolist()
     assert rows[:40] == [row(2 * m + first) for m, first in enumerate(best)]
     assert rows[40:] == [row(2 * m + 1 - first) for m, first in enumerate(best)]
+    logps = [(len(r.prompt_ids), r.completion.logps) for r in rollouts]
+    for place, logp_T in enumerate(pairs.batch.logp_sampler_BT[:40]):
+        prompt, said = logps[2 * place + best[place]]
+        expected = torch.tensor([*[0.0] * prompt, *said, *[0.0] * (width - prompt - len(said))])
+        assert torch.equal(logp_T, expected)
     # By chances that are all 1/2, about half of the labels are others.
     agree = sum(a == b for a, b in zip(rows[:40], noisy.batch.token_BT.tolist()[:40], strict=True))
     assert 10 <= agree <= 30

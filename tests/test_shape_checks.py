@@ -12,7 +12,7 @@ from rl.exact import expected_weight
 from rl.gae import gae
 from rl.kl import kl_penalty
 from rl.logprobs import token_logps
-from rl.losses import aggregate, policy_loss, ratio_shares
+from rl.losses import aggregate, gap_weights, policy_loss, ratio_shares
 from rl.losses.reward import bradley_terry, calibration, direct_assessment
 from rl.losses.value import explained_variance, value_loss
 from rl.masks import last_tokens
@@ -98,6 +98,9 @@ def test_annotations_are_checked_under_pytest(call):
         (policy_loss, (ROWS, ROWS, torch.zeros(2), ROWS), CLIPPED, "bool mask"),
         (ratio_shares, (ROWS, ROWS, torch.zeros(2), ROWS), CLIP, "bool mask"),
         (ratio_shares, (ROWS, ROWS, torch.zeros(2), EVERY[:, :2]), CLIP, "bool mask"),
+        (gap_weights, (ROWS, ROWS[:, :1], EVERY), {"cap": 2.0}, "mask of one shape"),
+        (gap_weights, (ROWS, ROWS, EVERY[:1]), {"cap": 2.0}, "mask of one shape"),
+        (gap_weights, (ROWS, ROWS, ROWS), {"cap": 2.0}, "a bool mask"),
         (kl_penalty, (ROWS, ROWS[:, :1], EVERY), K1, "mask of one shape"),
         (kl_penalty, (ROWS[0], ROWS[0], EVERY[0]), K1, "mask of one shape"),
         (kl_penalty, (ROWS, ROWS, EVERY[:1]), K1, "mask of one shape"),

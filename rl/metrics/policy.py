@@ -76,10 +76,16 @@ POLICY: dict[str, Metric] = {
         "quantiles of the ratios at the step's last update", "quantile"
     ),
     "train/ratio_max": _gradient("largest ratio at the step's last update"),
-    "train/logp_gap_mean": _gradient(
-        "mean |sampler - trainer log-prob| where A is not 0, nats a token"
+    # Of the batch as it was drawn. Under a policy gradient only tokens whose A is not 0 are read.
+    "train/logp_gap_mean": _decoder("mean |sampler - trainer log-prob|, nats a token"),
+    "train/logp_gap_max": _decoder("largest |sampler - trainer log-prob|, nats"),
+    "train/gap_weight_mean": _gradient(
+        "mean of min(pi_trainer / pi_sampler, loss.gap_cap), the weight of each token's loss; with "
+        "gap_cap only"
     ),
-    "train/logp_gap_max": _gradient("largest |sampler - trainer log-prob| where A is not 0, nats"),
+    "train/gap_weight_capped": _gradient(
+        "share of tokens where that ratio is over the cap; with gap_cap only"
+    ),
     # Held-out evaluation, before the step's update; the last is after training.
     "eval/accuracy": _decoder(
         "share of right responses on held-out prompts: all that was meant; at step 0 it is p0",

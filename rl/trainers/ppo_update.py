@@ -16,6 +16,7 @@ from rl.losses import aggregate, policy_loss, ratio_shares
 from rl.losses.value import value_loss
 from rl.models import from_prompt_end
 from rl.seeding import derive
+from rl.trainers.gap import corrected
 from rl.trainers.parts import length_buckets
 from rl.trainers.update import Tally, Told, in_place, minibatches, prompt_lengths
 from rl.types import Batch
@@ -145,6 +146,9 @@ def _micro_losses(
                 bound=settings.bound,
                 **clip,
             )
+            policy_BT, correction = corrected(
+                policy_BT, part.logp_old_BT, part.batch, settings.gap_cap
+            )
             value_BT = value_loss(
                 seen.value_BT,
                 part.return_BT,
@@ -164,7 +168,7 @@ def _micro_losses(
             )
             logp_BT = seen.logp_BT.detach()
             shares = ratio_shares(logp_BT, part.logp_old_BT, part.advantage_BT, mask_BT, **clip)
-            told = Told.of(logp_BT, part.logp_old_BT, shares, part.batch)
+            told = Told.of(logp_BT, part.logp_old_BT, shares, part.batch, correction)
             parts = {"policy": float(policy.detach()), "value": float(value.detach())}
             loss = policy + settings.value * value - settings.entropy * entropy  # eq. 9
             return loss, (told, parts)

@@ -4,7 +4,7 @@ Axis letters: M pairs; B = 2 M responses, first the chosen ones, then the reject
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -16,10 +16,11 @@ from rl.engine import Engine, Update
 from rl.losses.preference import WITHOUT_REFERENCE, Pairs, implicit_rewards, preference_loss
 from rl.losses.reward import accuracies
 from rl.seeding import derive
+from rl.trainers.gap import Gap
 from rl.trainers.parts import length_buckets
 from rl.trainers.reference import Frozen
 from rl.trainers.reward_metrics import gold_accuracy
-from rl.trainers.rollouts import Ids, collate_ids
+from rl.trainers.rollouts import Ids, collate_ids, sampler_logps
 from rl.trainers.update import forward_logps, response_logps
 from rl.types import Batch, Rollout
 
@@ -84,23 +85,26 @@ class Reader:
         labelling = Labelling(scale=float("inf") if hard else 1.0, flip=0.0)
         gap_M = reward_M2[:, 0] - reward_M2[:, 1]
         labels = draw_labels(gap_M, labelling, seed=derive("online-labels", seed, step))
-        rows = [(r.prompt_ids, r.completion.token_ids) for r in rollouts_B]
         first = labels.first_M.tolist()
-        return self.read(
-            [rows[2 * m + (not is_first)] for m, is_first in enumerate(first)],
-            [rows[2 * m + is_first] for m, is_first in enumerate(first)],
-        )
+        chosen = [rollouts_B[2 * m + (not is_first)] for m, is_first in enumerate(first)]
+        rejected = [rollouts_B[2 * m + is_first] for m, is_first in enumerate(first)]
+        rows = [(r.prompt_ids, r.completion.token_ids) for r in [*chosen, *rejected]]
+        read = self.read(rows[: len(chosen)], rows[len(chosen) :])
+        logp_BT = sampler_logps([*chosen, *rejected]).to(self.engine.device)
+        return replace(read, batch=replace(read.batch, logp_sampler_BT=logp_BT))
 
 
 def update_on_pairs(
     engine: Engine, pairs: PairBatch, config: PreferencesConfig, micro_tokens: int
-) -> tuple[Update, dict[str, float]]:
-    """One update, and what the policy said of the pairs before it."""
-    logp_B = torch.zeros_like(pairs.ref_B)
+) -> tuple[Update, dict[str, float], Gap]:
+    """One update, what the policy said of the pairs before it, and how far it was from the
+    sampler's log-probs, which mean nothing where the pairs are not its own."""
+    logp_B, gap = torch.zeros_like(pairs.ref_B), Gap()
     update = engine.update(micro_losses(engine, pairs, config, micro_tokens))
-    for pick_M, logp_b in update.told:
+    for pick_M, logp_b, part in update.told:
         logp_B[pairs.rows(pick_M)] = logp_b
-    return update, said_of(config, compared(config, pairs, logp_B))
+        gap += part
+    return update, said_of(config, compared(config, pairs, logp_B)), gap
 
 
 def micro_losses(
@@ -108,18 +112,20 @@ def micro_losses(
     pairs: PairBatch,
     config: PreferencesConfig,
     micro_tokens: int,
-) -> Iterator[Callable[[], tuple[Tensor, tuple[Tensor, Tensor]]]]:
+) -> Iterator[Callable[[], tuple[Tensor, tuple[Tensor, Tensor, Gap]]]]:
     """The parts of one update's loss; both responses of a pair stand in one. Denominators are those
-    of the whole batch. Each tells its pairs, and log pi of each whole response of theirs."""
+    of the whole batch. Each tells its pairs, log pi of each whole response of theirs, and the gap
+    from the sampler."""
     chosen_tokens = int(pairs.batch.response_BT[: pairs.count].sum())
     longer_M = pairs.batch.length_B.view(2, -1).amax(dim=0)
 
-    def compute(pick_M: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def compute(pick_M: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Gap]]:
         part = pairs.pick(pick_M)
-        logp_b = forward_logps(engine.model, part.batch, config).sum(dim=1)
+        logp_bT = forward_logps(engine.model, part.batch, config)
+        logp_b = logp_bT.sum(dim=1)
         read = compared(config, part, logp_b)
         loss = loss_of(config, read, count=pairs.count, chosen_tokens=chosen_tokens)
-        return loss, (pick_M, logp_b.detach())
+        return loss, (pick_M, logp_b.detach(), Gap.of(logp_bT, part.batch))
 
     for pick_M in length_buckets(longer_M, micro_tokens // 2):
         yield partial(compute, pick_M)

@@ -106,13 +106,14 @@ def train_preferences(
             tokens += int(batch.batch.response_BT.sum())
 
         before = flat(engine, model)
-        update, said = update_on_pairs(engine, batch, config, micro_tokens)
+        update, said, gap = update_on_pairs(engine, batch, config, micro_tokens)
         hand_over(engine, model, sampler)
 
         log.log(
             step,
             {
                 **{f"pairs/{name}": value for name, value in said.items()},
+                **(gap.metrics() if data is None else {}),
                 "train/loss": update.loss,
                 "train/grad_norm": update.grad_norm,
                 "train/lr": update.lr,

@@ -156,12 +156,15 @@ def _to_eos(ids: tuple[int, ...], eos_id: int) -> tuple[int, ...]:
 def collate(rollouts_B: Sequence[Rollout], advantage_B: Tensor, pad_id: int) -> Batch:
     """Rollouts as a batch."""
     batch = collate_ids([(r.prompt_ids, r.completion.token_ids) for r in rollouts_B], pad_id)
-    logp_rows = [(*[0.0] * len(r.prompt_ids), *r.completion.logps) for r in rollouts_B]
     return replace(
-        batch,
-        logp_sampler_BT=pad_right(logp_rows, fill=0.0, dtype=torch.float32),
-        advantage_B=advantage_B.float(),
+        batch, logp_sampler_BT=sampler_logps(rollouts_B), advantage_B=advantage_B.float()
     )
+
+
+def sampler_logps(rollouts_B: Sequence[Rollout]) -> Tensor:
+    """As the sampler reported them (B, T), 0 off the response."""
+    rows = [(*[0.0] * len(r.prompt_ids), *r.completion.logps) for r in rollouts_B]
+    return pad_right(rows, fill=0.0, dtype=torch.float32)
 
 
 def collate_ids(rows_B: Sequence[tuple[Ids, Ids]], pad_id: int) -> Batch:

@@ -15,6 +15,7 @@ from rl.logprobs import token_logps
 from rl.losses import aggregate, clip_fraction, policy_loss, ratio_shares
 from rl.models import from_prompt_end
 from rl.seeding import derive
+from rl.trainers.gap import Gap, corrected
 from rl.trainers.parts import length_buckets
 from rl.types import Batch
 
@@ -32,24 +33,31 @@ class LossPenalty:
 
 @dataclass(frozen=True)
 class Told:
-    """What a micro-batch tells, of its N tokens: sums, and each token's ratio."""
+    """What a micro-batch tells of its N tokens: sums, each token's ratio, its gap from the sampler
+    and what corrected that."""
 
     shares: dict[str, float]
     ratio_N: Tensor
-    gap_sum: float
-    gap_max: float
+    gap: Gap
+    correction: Gap
 
     @classmethod
-    def of(cls, logp_BT: Tensor, old_BT: Tensor, shares: dict[str, float], part: Batch) -> "Told":
-        """Of log-probs whose ratio_shares are `shares`; the gap is from the sampler's."""
+    def of(
+        cls,
+        logp_BT: Tensor,
+        old_BT: Tensor,
+        shares: dict[str, float],
+        part: Batch,
+        correction: Gap,
+    ) -> "Told":
+        """Of log-probs whose ratio_shares are `shares`."""
         mask_BT = part.response_BT
         count = int(mask_BT.sum())
-        gap_BT = (logp_BT - part.logp_sampler_BT).abs() * mask_BT
         return cls(
             {name: share * count for name, share in shares.items()},
             (logp_BT - old_BT)[mask_BT].exp(),
-            float(gap_BT.sum()),
-            float(gap_BT.max()),
+            Gap.of(logp_BT, part),
+            correction,
         )
 
 
@@ -60,9 +68,7 @@ class Tally:
     tokens: int = 0
     shares: Counter[str] = field(default_factory=Counter)
     ratios: list[Tensor] = field(default_factory=list)  # of the present update
-    gap_tokens: int = 0
-    gap_sum: float = 0.0
-    gap_max: float = 0.0
+    gap: Gap = field(default_factory=Gap)
     losses: list[float] = field(default_factory=list)
     norms: list[float] = field(default_factory=list)
     lr: float = 0.0  # of the last
@@ -79,10 +85,7 @@ class Tally:
         for part in told:
             self.shares.update(part.shares)
             self.ratios.append(part.ratio_N)
-            if first:
-                self.gap_tokens += len(part.ratio_N)
-                self.gap_sum += part.gap_sum
-                self.gap_max = max(self.gap_max, part.gap_max)
+            self.gap += part.gap + part.correction if first else part.correction
 
     def metrics(self) -> dict[str, float | dict[float, float]]:
         """Of the step."""
@@ -93,8 +96,7 @@ class Tally:
             "train/grad_norm": sum(self.norms) / len(self.norms),
             "train/lr": self.lr,
             "train/clip_fraction": clip_fraction(shares),
-            "train/logp_gap_mean": self.gap_sum / self.gap_tokens,
-            "train/logp_gap_max": self.gap_max,
+            **self.gap.metrics(),
         }
 
 
@@ -226,7 +228,6 @@ def micro_losses(
             if logp_old_BT is not None:
                 old_BT = logp_old_BT[pick, : logp_BT.shape[1]]
             shares = ratio_shares(logp_BT.detach(), old_BT, part.advantage_B, mask_BT, **clip)
-            told = Told.of(logp_BT.detach(), old_BT, shares, part)
             loss_BT = policy_loss(
                 logp_BT,
                 old_BT,
@@ -236,6 +237,7 @@ def micro_losses(
                 bound=settings.bound,
                 **clip,
             )
+            loss_BT, correction = corrected(loss_BT, old_BT, part, settings.gap_cap)
             if penalty is not None:
                 loss_BT = loss_BT + penalty.coefficient * kl_penalty(
                     logp_BT,
@@ -253,6 +255,6 @@ def micro_losses(
                 tokens=tokens,
                 max_length=config.rollout.max_new_tokens,
             )
-            return loss, told
+            return loss, Told.of(logp_BT.detach(), old_BT, shares, part, correction)
 
         yield compute
