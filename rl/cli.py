@@ -96,12 +96,13 @@ def _run(options: argparse.Namespace) -> int:
             "RAY: spreads runs over nodes, and GPUS and HOSTFILE one run over ranks; got both, "
             "give one of them"
         )
-    from rl.runner.ray_sweep import joined  # not every installation has Ray
+    from rl.runner.ray_cluster import joined
+    from rl.runner.ray_worker import RayWorker
 
     limit = _integer("JOBS", options.jobs) if options.jobs else None
     with joined(options.ray) as cluster:
         jobs = cluster.slots if limit is None else min(limit, cluster.slots)
-        return 0 if start(jobs=jobs, hire=cluster.hire) else 1
+        return 0 if start(jobs=jobs, hire=partial(RayWorker, cluster)) else 1
 
 
 def _verify(options: argparse.Namespace) -> int:

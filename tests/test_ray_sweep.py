@@ -13,7 +13,8 @@ from rl.config import RunSpec
 from rl.errors import UserError
 from rl.files import packed
 from rl.runner.provenance import unlike
-from rl.runner.ray_sweep import address_of, put_in_place, room, variables
+from rl.runner.ray_cluster import address_of, room, variables
+from rl.runner.ray_worker import put_in_place
 from rl.runner.worker import Job
 from tests.small_runs import write_run
 from tests.tiny import run_config, write_experiment

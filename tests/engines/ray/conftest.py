@@ -1,6 +1,5 @@
 """One cluster of two nodes for all of these tests, and one sweep without it to compare with."""
 
-import os
 import shutil
 import signal
 import subprocess
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.engines.ray.nodes import Node, free_ports
+from tests.engines.ray.nodes import Node, environment, free_ports
 from tests.places import ROOT
 from tests.tiny import write_experiment
 
@@ -79,12 +78,10 @@ def _no_sweep_stays() -> Iterator[None]:
 
 def sweep(root: Path, *options: str, **variables: str) -> "subprocess.Popen[str]":
     """`rl run` of the experiment at `root`, begun, with these variables too."""
-    unset = ("RL_", "RAY_")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(unset)}
     process = subprocess.Popen(
         [sys.executable, "-m", "rl.cli", "run", "90", *options],
         cwd=root,
-        env={**kept, "PYTHONPATH": str(ROOT), **variables},
+        env=environment(root, PYTHONPATH=str(ROOT), **variables),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

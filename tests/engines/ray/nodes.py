@@ -1,5 +1,5 @@
-"""Machines of a Ray cluster, as far as one machine can stand for two: each has a working directory
-and a TMPDIR of its own."""
+"""Machines of a Ray cluster, as far as one machine can stand for two: each has a working directory,
+a TMPDIR and a HOME of its own."""
 
 import os
 import socket
@@ -22,8 +22,6 @@ class Node:
         self.temporary = folder / "tmp"
         self.temporary.mkdir(parents=True)
         self._said = folder / "said.txt"
-        unset = ("RL_", "RAY_", "PYTHON")
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(unset)}
         with self._said.open("w") as said:
             self.process = psutil.Popen(
                 [
@@ -32,7 +30,7 @@ class Node:
                     *(f"--temp-dir={folder / 'ray'}", "--disable-usage-stats", *options),
                 ],
                 cwd=folder,
-                env={**kept, "TMPDIR": str(self.temporary), **variables},
+                env=environment(folder, TMPDIR=str(self.temporary), **variables),
                 stdout=said,
                 stderr=subprocess.STDOUT,
             )
@@ -60,6 +58,14 @@ class Node:
         for process in every:
             process.kill()
         self.process.wait()
+
+
+def environment(home: Path, **variables: str) -> dict[str, str]:
+    """This process's, without its settings of Ray and of experiments; Ray's files of a user lie in
+    the home."""
+    unset = ("RL_", "RAY_", "PYTHON")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(unset)}
+    return {**kept, "HOME": str(home), **variables}
 
 
 def _command(process: psutil.Process) -> list[str]:

@@ -13,26 +13,22 @@ import socket
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from multiprocessing import Pipe
 from pathlib import Path
-from threading import Lock, Thread
 from typing import Any
 
-from rl.artifacts import run_directory, run_fault, run_status
 from rl.errors import UserError
-from rl.files import lock, named, packed, unpack, write_folder
+from rl.files import packed
 from rl.runner.base_models import base_directory
 from rl.runner.provenance import PACKAGE, unlike, versions
 from rl.runner.ray_node import NodeRunner
 from rl.runner.schedule import THREAD_VARIABLES
 from rl.runner.worker import Job
 
-RESTARTS = 2  # of a run whose node was lost
-CHECK_S = 10.0  # how often the nodes are looked at while a run says nothing
 REACH_S = 10.0  # a machine takes to answer
 ANSWER_S = 120.0  # a node takes to start a process and say what it has
 HUB = ("HF_HUB_OFFLINE",)
 OWN = ("RL_DATA_DIR", "RL_MODEL_DIR")  # each node has these in a place of its own
+GOES_ON = "with one that is there, the same command goes on with the runs that are left"
 HOW = "`ray start --head` starts one on this machine, for RAY=auto"
 
 
@@ -59,14 +55,21 @@ class Cluster:
         self._check_versions([node for node in nodes if room(node, gpus=self._gpus)])
         self._bases: dict[Path, Any] = {}
 
-    def hire(self) -> "RayWorker":
-        """A worker, on whichever node has room."""
-        return RayWorker(self)
-
     def actor(self) -> Any:
-        """A new actor; it waits for room on a node."""
+        """A new actor; it waits for room on a node.
+
+        Raises:
+            UserError: the cluster is lost.
+        """
+        if not self.ray.is_initialized():
+            raise UserError(f"RAY: the cluster was lost; {GOES_ON}")
         options = {"num_cpus": 1, "num_gpus": self._gpus, "max_restarts": 0}
         return self.ray.remote(NodeRunner).options(**options).remote(self._versions)
+
+    def end(self, actor: Any) -> None:
+        """Stop an actor at once, whatever it does; with its cluster it is lost anyway."""
+        if self.ray.is_initialized():
+            self.ray.kill(actor)
 
     def has_room(self) -> bool:
         """Is a node left that a run could be on?"""
@@ -110,7 +113,7 @@ class Cluster:
         try:
             every = self.ray.get(answers, timeout=ANSWER_S)
         except self.ray.exceptions.RayError as error:
-            raise UserError(f"RAY: a node cannot work: {_last_line(error)}") from None
+            raise UserError(f"RAY: a node cannot work: {last_line(error)}") from None
         told = [
             f"\n  {node['NodeManagerAddress']}: {difference}"
             for node, found in zip(nodes, every, strict=True)
@@ -123,7 +126,7 @@ class Cluster:
             )
 
 
-def _last_line(error: Exception) -> str:
+def last_line(error: Exception) -> str:
     """Of Ray's long texts, what happened."""
     return str(error).strip().splitlines()[-1]
 
@@ -133,124 +136,6 @@ def room(node: Mapping[str, Any], *, gpus: int) -> int:
     has = node["Resources"] if node["Alive"] else {}
     kinds = ("CPU", "GPU") if gpus else ("CPU",)
     return int(min(has.get(kind, 0) for kind in kinds))
-
-
-class RayWorker:
-    """See Worker: an actor, and a thread that passes on what it tells. Where its node or process is
-    lost, the next actor starts the run again."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self.connection, self._told = Pipe(duplex=False)
-        self._cluster = cluster
-        self._actor = cluster.actor()
-        self._ended = False
-        self._change = Lock()  # of the two above
-
-    def give(self, job: Job) -> None:
-        """See Worker."""
-        self._job = job
-        base = self._cluster.base(job)
-        self._thread = Thread(target=self._pass_on, args=(job, base), daemon=True)
-        self._thread.start()
-
-    def hear(self) -> tuple[Any, ...]:
-        """See Worker. A run that is done is in its place then."""
-        try:
-            kind, *rest = self.connection.recv()
-        except EOFError:
-            return "failed", "the connection to the cluster was lost; see above"
-        if kind == "step":
-            return kind, *rest
-        log, result = rest
-        try:
-            with named(self._job.log_file):
-                self._job.log_file.parent.mkdir(parents=True, exist_ok=True)
-                self._job.log_file.write_bytes(log)
-            if kind == "failed":
-                return kind, result
-            put_in_place(self._job, result)
-        except UserError as error:
-            return "failed", str(error)
-        return ("done",)
-
-    def dismiss(self) -> None:
-        """See Worker."""
-        self.connection.close()
-        with self._change:
-            self._ended = True
-            self._cluster.ray.kill(self._actor)
-        self._thread.join()
-
-    def kill(self) -> None:
-        """See Worker."""
-        self.dismiss()
-
-    def _pass_on(self, job: Job, base: list[Any]) -> None:
-        """In the thread: a job from its start to its end."""
-        try:
-            self._told.send(self._outcome(job, base))
-        except BrokenPipeError:  # dismissed
-            return
-        except BaseException:
-            self._told.close()  # which the scheduler hears
-            raise
-
-    def _outcome(self, job: Job, base: list[Any]) -> tuple[Any, ...]:
-        """Pass on the steps; returns the last message."""
-        for _ in range(RESTARTS + 1):
-            try:
-                return self._follow(job, base)
-            except UserError as error:
-                return "failed", b"", str(error)
-            except self._cluster.ray.exceptions.RayError as error:
-                why = _last_line(error)
-            with self._change:
-                if self._ended:
-                    break
-                self._cluster.ray.kill(self._actor)  # if it is only out of reach
-                self._actor = self._cluster.actor()
-        return "failed", b"", f"lost {RESTARTS + 1} times with its node or process; the last: {why}"
-
-    def _follow(self, job: Job, base: list[Any]) -> tuple[Any, ...]:
-        self._await(self._actor.start.remote(job, base))
-        while True:
-            for message in self._await(self._actor.messages.remote()):
-                if message[0] != "step":
-                    return tuple(message)
-                self._told.send(message)
-
-    def _await(self, answer: Any) -> Any:
-        """The actor's answer, which may take long: it may have to wait for room.
-
-        Raises:
-            UserError: no node is left.
-        """
-        while not self._cluster.ray.wait([answer], timeout=CHECK_S)[0]:
-            if not self._cluster.has_room():
-                raise UserError(
-                    "no node of the cluster is left; add one and give the command again"
-                )
-        return self._cluster.ray.get(answer)
-
-
-def put_in_place(job: Job, files: Mapping[str, bytes]) -> None:
-    """Write a run that came from a node where a local worker would have written it, at once.
-
-    Raises:
-        UserError: it cannot be written, or did not come whole.
-    """
-    directory = run_directory(job.root, job.spec.arm, job.spec.seed)
-
-    def write(folder: Path) -> None:
-        unpack(files, folder)
-        if run_status(folder) != "complete" or run_fault(folder):
-            raise UserError(f"{directory}: did not come whole from its node; run again")
-
-    held = lock(directory)  # a local worker may outlive its parent by a step
-    try:
-        write_folder(directory, write)
-    finally:
-        os.close(held)
 
 
 @contextmanager
@@ -264,6 +149,7 @@ def joined(asked: str) -> Iterator[Cluster]:
     Raises:
         UserError: Ray is not installed, there is no such cluster, or it is lost.
     """
+    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # no new cluster where this one is lost
     try:
         import ray
     except ImportError:
@@ -290,10 +176,9 @@ def joined(asked: str) -> Iterator[Cluster]:
             raise UserError(f"RAY={asked}: the cluster does not answer; {HOW}") from None
     try:
         yield Cluster(ray)
-    except ConnectionError as error:
+    except (ConnectionError, ray.exceptions.RayError) as error:
         raise UserError(
-            f"RAY={asked}: the cluster was lost ({error}); with one that runs, the same command "
-            "goes on with the runs that are left"
+            f"RAY={asked}: the cluster was lost ({last_line(error)}); {GOES_ON}"
         ) from None
     finally:
         ray.shutdown()
