@@ -16,6 +16,7 @@ data        preferences: of people, of a known gold reward; published problems; 
 models      decoders, made here or published    rollout     samplers behind one protocol
 tabular     policies small enough to be listed
 engine      the only user of DeepSpeed          artifacts   runs on disk
+ranks       processes that share one run
 files       lines, locks, checkpoints: whole    digests     content hashes
 evidence    what runs and commits tell          trainers    short loops over the engine
 studies     programs that measure               promotion   runs -> committed evidence

@@ -28,7 +28,7 @@ def test_a_run_reads_back(tmp_path: Path) -> None:
     assert bits(levels["value"]) == bits(pd.Series([x for v in VALUES for x in (v, -v)]))
     sample = {"step": 0, "problem_id": 4, "text": "2→4 \n"}
     assert evidence.samples[-1] == {"arm": "none", "seed": 1, **sample}
-    ended = {"status": "complete", "resumed": [], "seconds": 1.5, "tokens": 7}
+    ended = {"status": "complete", "resumed": [], "ranks": [1], "seconds": 1.5, "tokens": 7}
     last = evidence.manifests[-1]
     assert last == {**manifest("none", 1), **ended, "logs": last["logs"]}
     assert evidence.missing() == []
