@@ -20,7 +20,7 @@ ARMS = {
     "plain": {},
     "std": {"advantage.scale": "group_std"},
     "boom": {"optim.lr": 1e30},
-    "long": {"steps": 60},
+    "long": {"steps": 40},
 }
 
 
