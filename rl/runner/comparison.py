@@ -27,8 +27,9 @@ class Comparison:
 
 
 def compare(committed: Evidence, fresh: Evidence, arm: str, seed: int) -> Comparison:
-    """On the committed machine with the same packages every value must be the same to the bit;
-    elsewhere the mean over steps (and levels) of every metric must be near, as RULE says.
+    """On the committed machine, with the same packages and as many ranks, every value must be the
+    same to the bit; elsewhere the mean over steps (and levels) of every metric must be near, as
+    RULE says.
 
     A metric that was not logged then is told and holds nothing up.
     """
