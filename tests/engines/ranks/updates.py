@@ -127,7 +127,7 @@ def preferences(method: str, *, stage: int) -> Found:
     net = FusedDecoder(test_preferences.base(), fuse=stage < 3)
     with opened(net, stage) as engine:
         for _ in range(UPDATES):
-            update, said = update_on_pairs(engine, pairs, config, 40)
+            update, said, _ = update_on_pairs(engine, pairs, config, 40)
             told = {"loss": update.loss, "norm": update.grad_norm, **said}
             steps.append((weights(engine), told))
     return {"steps": steps}
