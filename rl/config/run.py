@@ -32,7 +32,7 @@ class VllmConfig(Strict):
     out CUDA graphs. `tensor_parallel` is for a process of its own."""
 
     dtype: Literal["float32", "bfloat16"] = "float32"
-    kv_cache_mib: PositiveInt = 64
+    kv_cache_mib: PositiveInt = 256
     gpu_memory: Annotated[float, Field(gt=0, lt=1)] = 0.4
     tensor_parallel: PositiveInt = 1
     eager: bool = True

@@ -20,6 +20,7 @@ from rl.errors import UserError
 from rl.rollout.sampler import Request
 from rl.types import Completion
 
+BLOCK = 128  # tokens of the cache that a sequence takes at a time on a CPU
 LEAST_TEMPERATURE = 0.01  # below it vLLM samples at this one, or greedily
 # Read by vLLM when it starts. It shall not bind threads to cores, which another run may have.
 ENVIRONMENT = {
@@ -95,6 +96,7 @@ class VllmEngine:
             _check_heads(json.loads(architecture))
             memory: dict[str, Any] = {"gpu_memory_utilization": settings.gpu_memory}
             if current_platform.is_cpu():
+                _check_cache(json.loads(architecture), settings)
                 memory = {"kv_cache_memory_bytes": settings.kv_cache_mib << 20}
                 # Else a count of large logits is compiled at the first token: 14 s, and a compiler.
                 type(current_platform).simple_compile_backend = "eager"
@@ -110,10 +112,14 @@ class VllmEngine:
                 generation_config="vllm",  # nothing but what a call states
                 logprobs_mode="processed_logprobs",  # at the temperature of sampling
                 enable_prefix_caching=False,  # keys and values of other weights
+                enable_chunked_prefill=False,  # fails on a CPU where a request has a seed
                 disable_log_stats=True,
                 seed=0,  # every request has its own
                 **memory,
             )
+        cache = self._llm.llm_engine.vllm_config.cache_config
+        self._block: int = cache.block_size
+        self._blocks: int = cache.num_gpu_blocks - 1  # one is vLLM's own
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Sample from these weights: a whole state_dict, tied entries under both names. Without
@@ -162,9 +168,11 @@ class VllmEngine:
             for request, limit in zip(asked.requests, limits, strict=True)
         ]
         prompts = [{"prompt_token_ids": list(r.prompt_ids)} for r in asked.requests]
+        done: list[Any] = []
         try:
             with _untouched():
-                done = self._llm.generate(prompts, settings, use_tqdm=False)
+                for part in self._parts(asked.requests, limits):
+                    done += self._llm.generate(prompts[part], settings[part], use_tqdm=False)
         except EngineDeadError as error:
             raise DeadEngineError(str(error)) from error
         return [_completion(request.outputs[0], asked.eos_id) for request in done]
@@ -173,6 +181,18 @@ class VllmEngine:
         """Free its memory."""
         self._llm.llm_engine.engine_core.shutdown()
         del self._llm
+
+    def _parts(self, requests: Sequence[Request], limits: Sequence[int]) -> Iterator[slice]:
+        """Consecutive requests whose keys and values fit the cache to their ends: vLLM would begin
+        some anew in the middle, whose last bits would then depend on the others."""
+        first = used = 0
+        for i, (request, limit) in enumerate(zip(requests, limits, strict=True)):
+            blocks = -(-(len(request.prompt_ids) + limit) // self._block)
+            if used + blocks > self._blocks:
+                yield slice(first, i)
+                first, used = i, 0
+            used += blocks
+        yield slice(first, len(requests))
 
     def _check_lengths(self, requests: Sequence[Request], limits: Sequence[int]) -> None:
         for request, limit in zip(requests, limits, strict=True):
@@ -204,13 +224,32 @@ def _check_heads(config: Mapping[str, Any]) -> None:
     from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend
 
     sizes = CPUAttentionBackend.get_supported_head_sizes()
-    size = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+    size = _head_size(config)
     if size not in sizes:
         raise UserError(
             f"base.model: vLLM's CPU build has attention for heads of "
             f"{', '.join(map(str, sizes))} channels, got {size} (hidden_size / heads); choose "
             "other sizes, or sample with ROLLOUT=local"
         )
+
+
+def _check_cache(config: Mapping[str, Any], settings: VllmSettings) -> None:
+    """One sequence of every position fits, with a block of vLLM's own."""
+    heads, size = config["num_key_value_heads"], _head_size(config)
+    token = (
+        2 * config["num_hidden_layers"] * heads * size * (4 if settings.dtype == "float32" else 2)
+    )
+    tokens = (-(-config["max_position_embeddings"] // BLOCK) + 1) * BLOCK
+    if settings.kv_cache_mib << 20 < token * tokens:
+        raise UserError(
+            f"rollout.vllm.kv_cache_mib: expected {-(-token * tokens >> 20)} or more for one "
+            f"sequence of {config['max_position_embeddings']} tokens, got {settings.kv_cache_mib}"
+        )
+
+
+def _head_size(config: Mapping[str, Any]) -> int:
+    size: int = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+    return size
 
 
 @contextmanager

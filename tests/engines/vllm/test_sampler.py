@@ -2,6 +2,7 @@
 
 import math
 import os
+from dataclasses import replace
 from itertools import pairwise
 from random import Random
 
@@ -12,7 +13,18 @@ from scipy.stats import chisquare
 from rl.errors import UserError
 from rl.models import Decoder
 from rl.rollout import Request
-from tests.engines.vllm.models import LIMIT, PROMPTS, REQUESTS, TOKENS, gap, sampled, small, vllm
+from rl.rollout.vllm_engine import VllmEngine, architecture_of
+from tests.engines.vllm.models import (
+    LIMIT,
+    PROMPTS,
+    REQUESTS,
+    SETTINGS,
+    TOKENS,
+    gap,
+    sampled,
+    small,
+    vllm,
+)
 
 pytestmark = pytest.mark.engines
 
@@ -68,6 +80,20 @@ def test_a_seed_decides_a_completion_alone_batched_and_in_any_order() -> None:
         other = sampled(sampler, [Request(r.prompt_ids, r.seed + 500) for r in REQUESTS])
         assert other != straight
         assert sampled(sampler, []) == []
+
+
+def test_more_than_the_cache_holds_is_sampled_in_parts_to_the_same_bits() -> None:
+    """Left to itself vLLM begins requests anew that it has no room for, and reads long prompts in
+    pieces; its CPU build fails at both where a request has a seed."""
+    model = small(seed=1)
+    prompt = tuple(Random(1).choices(PROMPTS[2], k=100))
+    requests = [Request(prompt, seed) for seed in range(140)]  # 14,000 tokens of prompts
+    with vllm(model) as sampler:
+        assert sampler._holder._blocks < 140 * 4  # type: ignore[attr-defined]
+        long = sampled(sampler, requests, max_new_tokens=400, ignore_eos=True)
+        some = requests[3::45]
+        assert sampled(sampler, some, max_new_tokens=400, ignore_eos=True) == long[3::45]
+    assert gap(model, requests[::20], long[::20], 1.0) < TOLERANCE
 
 
 def test_draws_follow_the_distribution() -> None:
@@ -126,5 +152,9 @@ def test_what_vllm_cannot_do_is_told() -> None:
         with pytest.raises(UserError, match=r"expected 512 tokens at most.* got 2 .* and 511 new"):
             sampled(sampler, [REQUESTS[0]], max_new_tokens=511)
         assert len(sampled(sampler, [REQUESTS[0]])) == 1, "it goes on"
+    many = small(layers=24)
+    few = replace(SETTINGS, kv_cache_mib=1)
+    with pytest.raises(UserError, match=r"kv_cache_mib: expected 4 or more .* 512 tokens, got 1"):
+        VllmEngine(architecture_of(many), few)
     with pytest.raises(UserError, match=r"got 16 .*; choose other"), vllm(small(hidden_size=32)):
         pass
