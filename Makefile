@@ -184,7 +184,7 @@ test-slow: $(STAMP) ## Random kills, 10,000 random files, larger notebooks, the 
 test-engines: .venv-vllm/.stamp .venv-ray/.stamp ## Drive vLLM, several ranks and Ray, which it installs
 	@$(PY) -m pytest -m engines tests/engines/ranks
 	@.venv-ray/bin/python -m pytest -m engines tests/engines/ray
-	@.venv-vllm/bin/python -m pytest -m engines tests/engines/vllm
+	@.venv-vllm/bin/python -m pytest -m engines -n 2 --dist loadfile tests/engines/vllm
 
 clean: ## Remove caches and report/; runs/, .venv and base models stay
 	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info report

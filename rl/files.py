@@ -13,6 +13,7 @@ from typing import Any
 from rl.errors import UserError
 
 CHECKPOINT_SECONDS = 20.0
+WRITING = 0.05  # the share of a job's time that its checkpoints may take
 _PARTIAL = ".partial"
 
 
@@ -146,10 +147,12 @@ class Checkpoints:
     """Numbered checkpoint folders of one job. The last whole one counts; older ones are deleted."""
 
     def __init__(self, directory: Path, *, every_s: float = CHECKPOINT_SECONDS) -> None:
-        """`every_s`: seconds of work between two, at most; 0 keeps one every step. When they are
-        made changes no number, only how much is done again after a kill."""
+        """`every_s`: seconds of work between two, more where writing one would take over WRITING of
+        the time; 0 keeps one every step. When they are made changes no number, only how much is
+        done again after a kill."""
         self._directory = directory
         self._every_s = every_s
+        self._took = 0.0  # to write the last
         self._last = time.monotonic()
 
     def last(self) -> Path | None:
@@ -160,7 +163,8 @@ class Checkpoints:
 
     def due(self) -> bool:
         """Is the last one old enough?"""
-        return time.monotonic() - self._last >= self._every_s
+        pause = max(self._every_s, self._took / WRITING) if self._every_s else 0.0
+        return time.monotonic() - self._last >= pause
 
     def keep(self, step: int, write: Callable[[Path], None]) -> None:
         """Have `write` fill a folder, which then counts: it appears whole or not.
@@ -169,11 +173,13 @@ class Checkpoints:
             UserError: it could not be written; the one before still counts.
         """
         target = self._directory / f"step-{step:09d}"
+        start = time.monotonic()
         write_folder(target, write)
         for path in self._directory.glob("step-*"):
             if path != target:
                 shutil.rmtree(path)
         self._last = time.monotonic()
+        self._took = self._last - start
 
     def clear(self) -> None:
         """Delete them all."""

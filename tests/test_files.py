@@ -133,6 +133,30 @@ def test_checkpoints_are_due_after_so_many_seconds(
     assert not kept.due()
 
 
+def test_checkpoints_that_are_slow_to_write_are_further_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("rl.files.time.monotonic", lambda: now)
+
+    def write(folder: Path) -> None:
+        nonlocal now
+        folder.mkdir(exist_ok=True)
+        now += 6.0
+
+    kept = Checkpoints(tmp_path, every_s=20)
+    now = 20.0
+    assert kept.due()
+    kept.keep(1, write)  # until 26; at a share of .05 the next may come 120 s later
+    now = 145.9
+    assert not kept.due()
+    now = 146.1
+    assert kept.due()
+    every = Checkpoints(tmp_path, every_s=0)
+    every.keep(2, write)
+    assert every.due()
+
+
 HOLD = """
 import sys
 from pathlib import Path
