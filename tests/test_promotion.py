@@ -96,7 +96,7 @@ def spoil_settings(root: Path) -> None:
         (spoil_missing, r"incomplete, 1 of the planned runs are missing \(group_std seed 1\)"),
         (spoil_unfinished, r"incomplete, 1 of the planned runs are missing \(group_std seed 1\)"),
         (spoil_tree, r"1 run\(s\) started with uncommitted changes"),
-        (spoil_overrides, "made with SET overrides; only a run as configured is evidence"),
+        (spoil_overrides, "made with SET or ROLLOUT; only a run as configured is evidence"),
     ],
 )
 @pytest.mark.parametrize("force", [False, True])
