@@ -16,12 +16,11 @@ from rl.models import Ends
 from rl.rollout.sampler import Request
 from rl.rollout.vllm_engine import (
     Asked,
-    DeadEngineError,
     VllmEngine,
     VllmSettings,
     architecture_of,
 )
-from rl.rollout.vllm_process import VllmWorker
+from rl.rollout.vllm_process import DeadEngineError, VllmWorker
 from rl.types import Completion
 
 Answer = TypeVar("Answer")
@@ -46,8 +45,8 @@ Key = tuple[str, VllmSettings, bool]
 class VllmSampler:
     """Samples from weights that vLLM has a copy of.
 
-    An engine that dies is started anew, once, with the weights of the last `load_weights`; then it
-    is asked the same again.
+    An engine whose process dies is started anew, once, with the weights of the last `load_weights`;
+    then it is asked the same again.
     """
 
     def __init__(

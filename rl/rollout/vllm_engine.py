@@ -59,10 +59,6 @@ class Asked:
     end_text: str | None = None
 
 
-class DeadEngineError(Exception):
-    """The engine is gone, with what it was doing. The text says how it ended."""
-
-
 def check_installed() -> None:
     """Raises UserError where vLLM is missing."""
     if find_spec("vllm") is None:
@@ -134,10 +130,8 @@ class VllmEngine:
 
         Raises:
             UserError: a temperature or a length that vLLM cannot do.
-            DeadEngineError: a process of vLLM's own ended.
         """
         from vllm import SamplingParams
-        from vllm.v1.engine.exceptions import EngineDeadError
 
         if asked.temperature < LEAST_TEMPERATURE:
             raise UserError(
@@ -169,12 +163,9 @@ class VllmEngine:
         ]
         prompts = [{"prompt_token_ids": list(r.prompt_ids)} for r in asked.requests]
         done: list[Any] = []
-        try:
-            with _untouched():
-                for part in self._parts(asked.requests, limits):
-                    done += self._llm.generate(prompts[part], settings[part], use_tqdm=False)
-        except EngineDeadError as error:
-            raise DeadEngineError(str(error)) from error
+        with _untouched():
+            for part in self._parts(asked.requests, limits):
+                done += self._llm.generate(prompts[part], settings[part], use_tqdm=False)
         return [_completion(request.outputs[0], asked.eos_id) for request in done]
 
     def close(self) -> None:

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rl.errors import UserError
-from rl.rollout.vllm_engine import Asked, DeadEngineError, VllmEngine, VllmSettings
+from rl.rollout.vllm_engine import Asked, VllmEngine, VllmSettings
 from rl.types import Completion
 
 MEMORY = Path("/dev/shm")  # noqa: S108  # files there never touch a disk
@@ -31,6 +31,10 @@ _OF_RANKS = (
     *("RANK", "WORLD_SIZE", "CROSS_RANK", "CROSS_SIZE", "MASTER_ADDR", "MASTER_PORT"),
     *("LOCAL_RANK", "LOCAL_SIZE", "LOCAL_WORLD_SIZE"),
 )
+
+
+class DeadEngineError(Exception):
+    """The engine is gone, with what it was doing. The text says how it ended."""
 
 
 class VllmWorker:
@@ -71,14 +75,18 @@ class VllmWorker:
         return self._process.pid
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """See VllmEngine."""
+        """See VllmEngine.
+
+        Raises:
+            DeadEngineError: the process ended, whatever of.
+        """
         with TemporaryDirectory(prefix="rl-vllm-", dir=_roomy(state)) as folder:
             path = Path(folder) / "weights.safetensors"
             save_file(_each_its_own(state), path)
             self._ask("load", str(path))
 
     def generate(self, asked: Asked) -> list[Completion]:
-        """See VllmEngine."""
+        """See VllmEngine, and `load`."""
         completions: list[Completion] = self._ask("generate", asked)
         return completions
 

@@ -95,6 +95,8 @@ def runs(draw: st.DrawFn) -> dict[str, Any]:
     kv_heads, group, pair, prompts, minibatches = (draw(st.integers(1, 4)) for _ in range(5))
     heads = kv_heads * group
     size = draw(st.integers(2, 16))
+    sampler = draw(st.sampled_from(["local", "vllm", "vllm_worker"]))
+    old_logps = draw(st.sampled_from(["trainer", "sampler"]))
     return {
         "program": program,
         "task": {
@@ -126,12 +128,12 @@ def runs(draw: st.DrawFn) -> dict[str, Any]:
             "temperature": temperature,
             "max_new_tokens": draw(st.integers(1, 4096)),
             "ignore_eos": False,  # which gradient_weight asks for
-            "sampler": draw(st.sampled_from(["local", "vllm", "vllm_worker"])),
+            "sampler": sampler,
             "vllm": {
                 "dtype": draw(st.sampled_from(["float32", "bfloat16"])),
-                "kv_cache_mib": draw(st.integers(1, 4096)),
-                "gpu_memory": 0.5,
-                "tensor_parallel": 1,
+                "kv_cache_mib": draw(st.integers(1, 2**20)),
+                "gpu_memory": draw(st.floats(0.01, 0.99)),
+                "tensor_parallel": 1 if sampler == "vllm" else draw(st.integers(1, 8)),
                 "eager": draw(st.booleans()),
             },
         },
@@ -155,8 +157,8 @@ def runs(draw: st.DrawFn) -> dict[str, Any]:
             "clip_high": draw(st.floats(0.001, 10)),
             "bound": draw(st.floats(1.001, 100)) if name in BOUNDED_LOSSES else None,
             "aggregate": draw(st.sampled_from(["sequence_mean", "token_mean", "constant"])),
-            "gap_cap": None,  # for old_logps trainer alone
-            "old_logps": draw(st.sampled_from(["trainer", "sampler"])),
+            "old_logps": old_logps,
+            "gap_cap": draw(st.none() | st.floats(1, 10)) if old_logps == "trainer" else None,
             "epochs": draw(st.integers(1, 16)),
             "minibatches": minibatches,
         },

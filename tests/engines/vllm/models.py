@@ -1,6 +1,6 @@
 """What the tests of vLLM share: a model that its CPU build can hold, and a sampler of it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,7 +34,7 @@ def vllm(
     model: Decoder,
     *,
     separate: bool = False,
-    on_restart: Callable[[str], None] | None = None,
+    settings: VllmSettings = SETTINGS,
 ) -> Iterator[VllmSampler]:
     """A sampler with the model's weights. The engine behind it serves test after test."""
 
@@ -44,9 +44,9 @@ def vllm(
     sampler = VllmSampler(
         model,
         eos_id=TOKENS.eos_id,
-        settings=SETTINGS,
+        settings=settings,
         separate=separate,
-        on_restart=on_restart or unexpected,
+        on_restart=unexpected,
     )
     yield sampler
     sampler.close()

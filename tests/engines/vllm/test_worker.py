@@ -2,6 +2,7 @@
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from threading import Timer
 
@@ -10,7 +11,7 @@ import pytest
 from rl.errors import UserError
 from rl.rollout import VllmSampler
 from rl.rollout.vllm import close_idle
-from tests.engines.vllm.models import REQUESTS, sampled, small, vllm
+from tests.engines.vllm.models import REQUESTS, SETTINGS, TOKENS, gap, sampled, small, vllm
 
 pytestmark = pytest.mark.engines
 
@@ -52,6 +53,20 @@ def test_its_completions_are_those_of_the_engine_in_process(tied: bool) -> None:
     assert left_in_memory() == []
 
 
+def test_two_processes_hold_half_a_model_each() -> None:
+    models = [small(seed, kv_heads=2) for seed in (6, 7)]
+    with vllm(models[0]) as sampler:
+        expected = sampled(sampler, REQUESTS)
+    halves = replace(SETTINGS, tensor_parallel=2)
+    with vllm(models[0], separate=True, settings=halves) as sampler:
+        found = sampled(sampler, REQUESTS)
+        assert [c.token_ids for c in found] == [c.token_ids for c in expected]
+        assert gap(models[0], REQUESTS, found, 1.0) < 2e-5
+        sampler.load_weights(models[1].state_dict())
+        assert gap(models[1], REQUESTS, sampled(sampler, REQUESTS), 1.0) < 2e-5
+    close_idle()
+
+
 def test_one_process_serves_sampler_after_sampler_and_ends() -> None:
     pids = set()
     for seed in (6, 7):
@@ -69,8 +84,8 @@ def test_a_killed_engine_is_started_again_once_and_loses_nothing() -> None:
         expected = sampled(sampler, MANY, **LONG)
     sampler = VllmSampler(
         small(6),
-        eos_id=sampler._eos_id,
-        settings=sampler._key[1],
+        eos_id=TOKENS.eos_id,
+        settings=SETTINGS,
         separate=True,
         on_restart=told.append,
     )
