@@ -50,11 +50,9 @@ export RL_PROFILE := $(value PROFILE)
 export RL_SEEDS := $(value SEEDS)
 export RL_ARMS := $(value ARMS)
 export RL_JOBS := $(value JOBS)
-# On a cluster its size counts, not this machine's, and JOBS is a limit where it was given.
-ifneq ($(RAY),)
+# Where JOBS is not given, the number of GPUs counts, or the cluster's size, before that of cores.
 ifeq ($(origin JOBS),file)
 export RL_JOBS :=
-endif
 endif
 export RL_SET := $(value SET)
 export RL_ARM := $(value ARM)

@@ -195,6 +195,9 @@ class SilentWriter(RunWriter):
     def fact(self, name: str, value: float) -> None:
         """See RunWriter."""
 
+    def count(self, name: str) -> None:
+        """See RunWriter: what rank 0 counts is kept."""
+
     def finish(self, facts: dict[str, Any]) -> None:
         """See RunWriter."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rl.config import (
     DecoderRunConfig,
-    Experiment,
+    ProgramConfig,
     find_experiment,
     load_experiment,
     parse_overrides,
@@ -78,24 +78,26 @@ def _run(options: argparse.Namespace) -> int:
     experiment = load_experiment(
         directory, options.profile, parse_overrides(options.set), options.rollout
     )
-    _check_samplers(experiment)
+    arms = _words(options.arms) or None
     start = partial(
         run_experiment,
         experiment,
         runs=options.runs,
-        arms=_words(options.arms) or None,
+        arms=arms,
         seeds=[_integer("SEEDS", word) for word in _words(options.seeds)] or None,
         fresh=options.fresh,
         checkpoint_seconds=_seconds(options.checkpoint_seconds),
         launch=find_ranks(options.gpus, options.hostfile),
     )
+    by_vllm = any(_by_vllm(spec.config) for spec in experiment.select(arms, None))
+    if options.ray:
+        _check_ray(options, by_vllm=by_vllm)
+    elif by_vllm:
+        from rl.rollout import check_installed
+
+        check_installed()  # before anything is trained
     if not options.ray:
         return 0 if start(jobs=_jobs(options)) else 1
-    if options.gpus or options.hostfile:
-        raise UserError(
-            "RAY: spreads runs over nodes, and GPUS and HOSTFILE one run over ranks; got both, "
-            "give one of them"
-        )
     from rl.runner.ray_cluster import joined
     from rl.runner.ray_worker import RayWorker
 
@@ -136,17 +138,29 @@ def _needs(options: argparse.Namespace) -> int:  # noqa: ARG001 - all commands a
     return 0
 
 
-def _check_samplers(experiment: Experiment) -> None:
-    """What the arms sample by is here, before anything is trained."""
-    configs = [c for c in experiment.arms.values() if isinstance(c, DecoderRunConfig)]
-    if any(config.rollout.sampler != "local" for config in configs):
-        from rl.rollout import check_installed
+def _check_ray(options: argparse.Namespace, *, by_vllm: bool) -> None:
+    if options.gpus or options.hostfile:
+        raise UserError(
+            "RAY: spreads runs over nodes, and GPUS and HOSTFILE one run over ranks; got both, "
+            "give one of them"
+        )
+    if by_vllm:
+        raise UserError(
+            "RAY: its nodes have no vLLM; expected ROLLOUT=local with it, or GPUS in its place"
+        )
 
-        check_installed()
+
+def _by_vllm(config: ProgramConfig) -> bool:
+    return isinstance(config, DecoderRunConfig) and config.rollout.sampler != "local"
 
 
 def _jobs(options: argparse.Namespace) -> int:
-    return _integer("JOBS", options.jobs) if options.jobs else os.cpu_count() or 1
+    """As given; else one a GPU, or without GPUs one a core that this process may use."""
+    from rl.runner.workers import visible_gpus
+
+    if options.jobs:
+        return _integer("JOBS", options.jobs)
+    return len(visible_gpus()) or len(os.sched_getaffinity(0))
 
 
 def _words(text: str) -> list[str]:

@@ -102,6 +102,8 @@ class Engine:
         `compiled` sends calls of `model` through torch.compile, once for all shapes.
         """
         join()
+        if precision == "bf16":  # at stage 0 DeepSpeed's optimiser begins with a step of its own
+            zero_stage = max(zero_stage, 1)
         decay = SCHEDULES[schedule]
         after = max(1, total_updates - warmup_steps)
 
@@ -247,7 +249,8 @@ class Engine:
         if self._stage == 0:
             _, state = self._engine.load_checkpoint(str(directory), tag=TAG)
             return dict(state["caller"])
-        kept = torch.load(directory / TAG / WHOLE, weights_only=False, map_location=self.device)
+        path = directory / TAG / WHOLE  # of which a weight is read at a time
+        kept = torch.load(path, weights_only=False, map_location="cpu", mmap=True)
         self._make_moments(kept["step"])
         for name, weight in self._trained():
             self._put(weight, kept["weights"][name], None)
@@ -276,6 +279,7 @@ class Engine:
 
     def _put(self, weight: nn.Parameter, value: Tensor, key: str | None) -> None:
         """This rank's part of a weight (`key` None) or of one of its moments."""
+        value = value.to(self.device)
         if self._stage == 3:  # parts are equal, so that the last may have to be filled up
             part: int = weight.ds_tensor.ds_numel  # type: ignore[attr-defined]
             missing = part * ranks.world() - value.numel()

@@ -86,11 +86,13 @@ def activation_bytes(shape: Shape, *, tokens: int, size: int, checkpointing: boo
     """Bytes that a micro-batch of `tokens` leaves for its backward pass.
 
     Of a layer 6 H + 3 I numbers a token (rl.trainers.parts); with `checkpointing` H of each layer,
-    and one layer whole. Logits, their softmax and its gradient in fp32.
+    and one layer whole. Of the logits four in fp32: divided by the temperature, their log-softmax,
+    and the gradients of both; below fp32 the model's own and their gradient as well.
     """
     layer = 6 * shape.hidden + 3 * shape.intermediate
     numbers = shape.layers * shape.hidden + layer if checkpointing else shape.layers * layer
-    return tokens * (numbers * float(size) + 3.0 * FP32 * shape.vocabulary)
+    logit = 4 * FP32 + (0 if size == FP32 else 2 * size)
+    return tokens * (numbers * float(size) + float(logit) * shape.vocabulary)
 
 
 def cache_bytes(shape: Shape, *, tokens: int, size: int) -> float:

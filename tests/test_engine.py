@@ -190,6 +190,17 @@ def test_bf16_runs_near_fp32(stage: int) -> None:
         assert two.grad_norm == pytest.approx(one.grad_norm, rel=0.03)
 
 
+@pytest.mark.parametrize("stage", [0, 1, 2])
+def test_the_first_update_in_bf16_is_of_the_learning_rate(stage: int) -> None:
+    """AdamW's first step is lr times the sign of the gradient, whatever its size (1412.6980)."""
+    plain = {"lr": 0.125, "weight_decay": 0.0, "warmup_steps": 0, "schedule": "constant"}
+    with engine(zero_stage=stage, precision="bf16", **plain) as opened:
+        before = weights(opened.model).clone()
+        train(opened, range(1))
+        step = (weights(opened.model) - before).abs()
+    assert float(step.median()) == pytest.approx(0.125, rel=0.01)
+
+
 @pytest.mark.parametrize(("stage", "precision"), [(0, "fp32"), (2, "fp32"), (0, "bf16")])
 def test_a_gradient_that_is_not_finite_is_an_error_and_moves_nothing(
     stage: int, precision: str

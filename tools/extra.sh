@@ -2,7 +2,7 @@
 # Build .venv-NAME: the packages of .venv, and before them those of tools/NAME-requirements.txt.
 # The stamp is written last; an interrupted set-up leaves none, and the next call starts afresh.
 #
-# That file has vLLM's CPU build. Beside a CUDA build of torch, pyproject.toml's extra is installed
+# That file has vLLM's CPU build. Where torch finds a GPU, pyproject.toml's extra is installed
 # instead, with all that it needs and .venv lacks; this has not been tried.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -14,7 +14,7 @@ folder=.venv-$extra
 shared=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 # Without their requirements, which stand in the file too, or are .venv's at its own pins.
 wanted=(--no-deps -r "tools/$extra-requirements.txt")
-if [[ $extra == vllm ]] && "$python" -c 'import sys, torch; sys.exit(not torch.version.cuda)'; then
+if [[ $extra == vllm ]] && "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
     wanted=("$(grep -o 'vllm==[0-9.]*' pyproject.toml)")
 fi
 printf '%s: making %s, up to minutes\n' "$extra" "$folder"

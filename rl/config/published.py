@@ -33,7 +33,7 @@ class PublishedTaskConfig(Strict):
 
     `prompt`: `chat`, the checkpoint's own chat template, which asks for a \\boxed{} answer; or
     `r1_zero`, a text with <think> and <answer> tags (rl.tasks.published). An answer is compared for
-    `verify_seconds` at most, and is wrong after that.
+    `verify_seconds` at most; after that it is worth 0 and counted as a timeout.
     """
 
     name: Literal["gsm8k", "math"]

@@ -94,12 +94,12 @@ class EngineConfig(Strict):
     rounding, which bf16 makes coarse.
 
     ZeRO stages share memory among ranks, 1 that of the optimiser's state, 2 of gradients too, 3 of
-    weights too; there a sampler in the trainer's process has a copy of its own. A micro-batch has
-    `micro_batch_tokens` at most, padding included (`auto`: by the rule of rl.trainers.parts, for
-    CPU caches); several ranks never have fewer of them than there are ranks, if there are rows
-    enough. `compile` runs the model through torch.compile, which takes up to minutes at the start.
-    `gradient_checkpointing` keeps of each block its input alone and computes the rest again on the
-    way back: less memory, more time.
+    weights too; there a sampler in the trainer's process has a copy of its own. In bf16 stage 0 is
+    done as stage 1. A micro-batch has `micro_batch_tokens` at most, padding included (`auto`: by
+    the rule of rl.trainers.parts, for CPU caches); several ranks have as many of them as there are
+    ranks, as a rule. `compile` runs the model through torch.compile, which takes up to minutes at
+    the start. `gradient_checkpointing` keeps of each block its input alone and computes the rest
+    again on the way back: less memory, more time.
     """
 
     zero_stage: Literal[0, 1, 2, 3] = 0

@@ -1,7 +1,7 @@
 """The sampler that hands its requests to vLLM, in this process or in one of its own.
 
-A completion depends on its seed, its prompt and the weights alone, whatever is sampled with it. Its
-draws are vLLM's own: other ones than those of the local sampler.
+A completion depends on its seed, its prompt and the weights, on a GPU up to what another batch
+changes in the last bits. Its draws are vLLM's own: other ones than those of the local sampler.
 """
 
 import atexit

@@ -1,5 +1,6 @@
 """vLLM in this process: started for an architecture, then given weights and prompts in turn."""
 
+import gc
 import json
 import os
 import sys
@@ -169,9 +170,24 @@ class VllmEngine:
         return [_completion(request.outputs[0], asked.eos_id) for request in done]
 
     def close(self) -> None:
-        """Free its memory."""
-        self._llm.llm_engine.engine_core.shutdown()
+        """Free its memory. The group of processes that it joined stays: the trainer's is the same,
+        and vLLM's own way out would end it."""
+        from vllm.distributed import parallel_state
+        from vllm.v1.engine import core
+
+        whole = core.cleanup_dist_env_and_memory
+        core.cleanup_dist_env_and_memory = parallel_state.destroy_model_parallel
+        try:
+            self._llm.llm_engine.engine_core.shutdown()
+        finally:
+            core.cleanup_dist_env_and_memory = whole
+        if parallel_state._WORLD is not None:
+            parallel_state._WORLD.destroy()
+        parallel_state._WORLD = None
         del self._llm
+        gc.collect()
+        if torch.cuda.is_available():  # else the next engine would find the memory taken
+            torch.cuda.empty_cache()
 
     def _parts(self, requests: Sequence[Request], limits: Sequence[int]) -> Iterator[slice]:
         """Consecutive requests whose keys and values fit the cache to their ends: vLLM would begin

@@ -127,8 +127,10 @@ def _environment() -> dict[str, str]:
 
 
 def _roomy(state: Mapping[str, Tensor]) -> Path:
-    """Where a file of these weights has room: in memory if there is enough of it."""
+    """Where a file of these weights has room: in memory if there is enough of it, also where
+    several ranks write theirs at once."""
     size = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
+    size *= int(os.environ.get("LOCAL_SIZE", "1"))
     if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 2 * size:
         return MEMORY
     return Path(gettempdir())

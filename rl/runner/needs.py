@@ -1,7 +1,7 @@
 """What each profile of each experiment needs on a device, from its configuration alone.
 
-An upper bound in tokens: every response is counted at full length. Runs without a decoder take
-seconds to minutes of a processor core and are counted apart. No profile was measured for this.
+Every response is counted at full length. Runs without a decoder take seconds to minutes of a
+processor core and are counted apart. No profile was measured for this.
 """
 
 from collections.abc import Sequence
@@ -66,12 +66,12 @@ class Work:
     frozen: int = 0
 
     def __add__(self, other: "Work") -> "Work":
-        """One after the other."""
+        """In one run: what is frozen stays, and what trains, trains by turns."""
         return Work(
             self.sampled + other.sampled,
             self.passes + other.passes,
             max(self.trained, other.trained),
-            max(self.frozen, other.frozen),
+            self.frozen + other.frozen,
         )
 
 

@@ -49,7 +49,8 @@ def machine() -> dict[str, Any]:
     """Processor, cores, memory and GPU; no names of hosts or users."""
     import torch
 
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    # Kinds, not how many: a run that is killed may go on with more ranks, or fewer.
+    gpus = sorted({torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())})
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "cpu": _cpu_model(),

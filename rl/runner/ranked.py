@@ -24,7 +24,9 @@ from typing import Any
 from rl.errors import UserError
 from rl.runner.worker import Job
 
+EXPORTED = ("RL_", "HF_", "OMP_", "MKL_")  # what names of variables begin with
 END_SECONDS = 15.0  # for the launcher to see that a rank has ended, and to end the others
+_SIGNALS = {one.value: one.name for one in signal.Signals}
 HOST = re.compile(r"(\S+)\s+slots=(\d+)\s*(?:#.*)?")
 
 
@@ -172,21 +174,32 @@ class RankedWorker:
         self._server.listen()
         self._alive, held = os.pipe()  # ends with the launcher, which holds the other end
         logs.mkdir(parents=True, exist_ok=True)
-        with self._log.open("w", encoding="utf-8") as log:
+        with self._log.open("a", encoding="utf-8") as log:
             self._launcher = subprocess.Popen(
                 launch.command(address, _free_port()),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(_python_path())},
+                env={
+                    **os.environ,
+                    "PYTHONPATH": os.pathsep.join(_python_path()),
+                    "DS_ENV_FILE": str(self._variables()),
+                },
                 pass_fds=(held,),
                 process_group=0,  # Ctrl-C is for this process
             )
         os.close(held)
         self.connection, self._there = Pipe()
         self._job: Job | None = None
-        self._thread = Thread(target=self._hear, daemon=True)
+        self._thread = Thread(target=self._listen, daemon=True)
         self._thread.start()
+
+    def _variables(self) -> Path:
+        """The file of what the ranks of other hosts are to have of this environment."""
+        path = Path(self._folder) / "variables"
+        ours = {k: v for k, v in os.environ.items() if k.startswith(EXPORTED) and "\n" not in v}
+        path.write_text("".join(f"{k}={v}\n" for k, v in ours.items()), encoding="utf-8")
+        return path
 
     def give(self, job: Job) -> None:
         """See Worker."""
@@ -195,7 +208,10 @@ class RankedWorker:
 
     def hear(self) -> tuple[Any, ...]:
         """See Worker."""
-        message: tuple[Any, ...] = self.connection.recv()
+        try:
+            message: tuple[Any, ...] = self.connection.recv()
+        except EOFError:
+            return "failed", f"its ranks are out of hearing; see {self._log}"
         return message
 
     def dismiss(self) -> None:
@@ -210,8 +226,15 @@ class RankedWorker:
         self._thread.join()
         self._clear()
 
+    def _listen(self) -> None:
+        """In the thread: the end of this is heard, whatever it is."""
+        try:
+            self._hear()
+        finally:
+            self._there.close()
+
     def _hear(self) -> None:
-        """In the thread: until the launcher has ended."""
+        """Until the launcher has ended."""
         said: dict[int, str] = {}
         silent: list[int] = []
         by_rank: dict[int, Connection] = {}
@@ -220,7 +243,8 @@ class RankedWorker:
             ready = wait([self._server, self._alive, *by_rank.values(), *jobs])
             if self._server in ready:
                 rank = Connection(self._server.accept()[0].detach())
-                by_rank[rank.recv()] = rank
+                with suppress(EOFError, OSError):  # one that ended at once ends the launcher too
+                    by_rank[rank.recv()] = rank
             if self._there in ready:
                 job = self._there.recv()
                 by_rank[0].send(job)
@@ -274,8 +298,8 @@ class RankedWorker:
         if silent:
             # The launcher's status is that of the rank; of a signal it is 256 less its number.
             how = f"exit code {status}"
-            if 128 < status < 256:
-                how = f"signal {signal.Signals(256 - status).name}"
+            if 256 - status in _SIGNALS:
+                how = f"signal {_SIGNALS[256 - status]}"
             why = f"rank {silent[0]} of {self._launch.world} ended without a word, {how}"
         elif said:
             rank, error = next(iter(said.items()))

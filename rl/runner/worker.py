@@ -46,13 +46,16 @@ class Job:
         return self.root / "logs" / f"{self.name.replace(' ', '-')}.txt"
 
 
-def work(connection: Connection) -> None:
-    """Serve jobs until told to stop. Messages: (`step`, done, value), (`done`,), (`failed`, why).
+def work(connection: Connection, gpu: str | None = None) -> None:
+    """Serve jobs until told to stop, on one GPU if it is named. Messages: (`step`, done, value),
+    (`done`,), (`failed`, why).
 
     A job that raises ends the process; its traceback is the end of the job's log. Ctrl-C is for
     the parent, which stops its workers.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # read when torch first looks
     while (job := connection.recv()) is not None:
         try:
             restore = output_to(job.log_file)
@@ -110,6 +113,7 @@ def run_job(job: Job, report: Callable[[int, float], None]) -> None:
     import torch
     from transformers.utils import logging as transformers_logging
 
+    from rl.engine import device
     from rl.models import load_decoder
     from rl.runner.base_models import base_directory, make_base_model
     from rl.runner.provenance import machine, versions
@@ -119,7 +123,7 @@ def run_job(job: Job, report: Callable[[int, float], None]) -> None:
     transformers_logging.set_verbosity_error()
     torch.set_num_threads(1)  # another number of threads sums in another order
     spec, every_s = job.spec, job.checkpoint_seconds
-    start: dict[str, Any] = {}
+    model: Any = None
     base_facts: dict[str, Any] = {}
     made = spec.config.base_model()
     if made is not None:
@@ -127,14 +131,13 @@ def run_job(job: Job, report: Callable[[int, float], None]) -> None:
             make_base_model(job.cache, made, report, checkpoint_seconds=every_s)
             return
         base = base_directory(job.cache, made)
-        start = {"model": load_decoder(base)}
+        model = load_decoder(base)
         base_facts = {
             "base_model": base.name,
             "base_sha256": file_sha256(base / "model.safetensors"),
         }
     elif isinstance(spec.config, DecoderRunConfig):  # it was fetched before any run
         model, base_facts = load_published(spec.config)
-        start = {"model": model}
     manifest = {
         **job.facts,
         "arm": spec.arm,
@@ -149,6 +152,7 @@ def run_job(job: Job, report: Callable[[int, float], None]) -> None:
     directory = run_directory(job.root, spec.arm, spec.seed)
     with open_run(directory, manifest, checkpoint_seconds=every_s) as log:
         program = _programs()[spec.config.program]
+        start = {} if model is None else {"model": model.to(device())}
         tokens = program(spec.config, seed=spec.seed, log=log, report=report, **start)
         seconds = log.seconds
         log.finish({"seconds": seconds, "tokens": tokens, "tokens_per_s": tokens / seconds})

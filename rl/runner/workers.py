@@ -1,12 +1,17 @@
 """Who does the jobs: what every kind of worker offers, and the process on this machine."""
 
+import os
+from collections import Counter
 from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
 from rl.runner.worker import Job, work
+
+DRIVER = Path("/proc/driver/nvidia/gpus")  # a folder each
 
 
 class Worker(Protocol):
@@ -27,13 +32,29 @@ class Worker(Protocol):
         """Stop at once, whatever is in hand."""
 
 
+def visible_gpus() -> list[str]:
+    """This machine's GPUs that a process may use, by the names of CUDA_VISIBLE_DEVICES."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is not None:
+        return [name for name in given.split(",") if name]
+    return [str(i) for i, _ in enumerate(DRIVER.glob("*"))]
+
+
 class LocalWorker:
-    """A process of this machine."""
+    """A process of this machine, with the one of its GPUs that has the fewest of them."""
+
+    _busy: ClassVar[Counter[str]] = Counter()
 
     def __init__(self) -> None:
+        gpus = visible_gpus()
+        self._gpu = min(gpus, key=self._busy.__getitem__) if gpus else None
+        if self._gpu is not None:
+            self._busy[self._gpu] += 1
         context = get_context("spawn")
         self.connection, there = context.Pipe()
-        self._process: BaseProcess = context.Process(target=work, args=(there,), daemon=True)
+        self._process: BaseProcess = context.Process(
+            target=work, args=(there, self._gpu), daemon=True
+        )
         self._process.start()
         there.close()
 
@@ -57,8 +78,14 @@ class LocalWorker:
             self.connection.send(None)
         self._process.join()
         self.connection.close()
+        self._leave()
 
     def kill(self) -> None:
         """See Worker."""
         self._process.kill()
         self._process.join()
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._gpu is not None:
+            self._busy[self._gpu] -= 1

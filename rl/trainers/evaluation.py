@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor
 
+from rl import ranks
 from rl.artifacts import RunWriter
 from rl.config import DecoderRunConfig
 from rl.models import AnyTokenizer
@@ -63,7 +64,7 @@ def evaluate(
     )
     rollouts, proxy_B = best_of_each(sampled, scorer.scores(sampled), best_of)
     completions = [rollout.completion for rollout in rollouts]
-    right_B = [scorer.right(rollout) for rollout in rollouts]
+    right_B = ranks.shared(rollouts, scorer.right)
     hacked_B = [
         float(proxy >= scorer.best and not right)
         for proxy, right in zip(proxy_B, right_B, strict=True)
@@ -99,11 +100,11 @@ def evaluate(
                 for name, value_B in values.items()
             },
         )
-    end_B = [scorer.end(rollout) for rollout in rollouts] if scorer.end else []
+    end_B = ranks.shared(rollouts, scorer.end) if scorer.end else []
     if end_B:
         log.log(step, program_ends(end_B, [rollout.text for rollout in rollouts]))
     if scorer.verdict:
-        log.log(step, verdict_shares("eval", [scorer.verdict(rollout) for rollout in rollouts]))
+        log.log(step, verdict_shares("eval", ranks.shared(rollouts, scorer.verdict)))
     if step in (0, config.steps):
         _log_samples(log, rollouts, proxy_B, hacked_B, end_B, step)
     return sum(len(rollout.completion.token_ids) for rollout in sampled)

@@ -10,6 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from rl import ranks
 from rl.advantages import RunningMean, advantages
 from rl.artifacts import RunWriter
 from rl.config import RunConfig
@@ -100,7 +101,7 @@ def train_policy(
                 engine, model, batch, scores_PG, step=step, micro_tokens=micro_tokens
             )
             rewards_PG = scores_PG - distance.off_reward_PG
-        verdict_B = [scorer.verdict(r) for r in rollouts_B] if scorer.verdict else []
+        verdict_B = ranks.shared(rollouts_B, scorer.verdict) if scorer.verdict else []
         advantages_PG = advantages(
             rewards_PG,
             baseline=config.advantage.baseline,

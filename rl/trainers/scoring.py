@@ -9,6 +9,7 @@ from random import Random
 import torch
 from torch import Tensor
 
+from rl import ranks
 from rl.config import ClassifierConfig, DecoderRunConfig, EngineConfig, TextConfig
 from rl.models import Decoder
 from rl.rewards import REWARDS, OffenceClassifier, Reward, exact, is_whole, label_loss
@@ -64,10 +65,11 @@ def make_scorer(config: DecoderRunConfig, task: Task, *, model: Decoder, seed: i
 
 
 def one_by_one(reward: Reward, task: Task) -> Callable[[Sequence[Rollout]], list[float]]:
-    """A reward of one response as one of many."""
+    """A reward of one response as one of many, which ranks share: what limits the time of a
+    judgement may end it on one of them alone, and they must not differ in what they know."""
 
     def scores(rollouts: Sequence[Rollout]) -> list[float]:
-        return [reward.score(task, rollout) for rollout in rollouts]
+        return ranks.shared(rollouts, partial(reward.score, task))
 
     return scores
 

@@ -76,6 +76,14 @@ def test_every_policy_loss_and_aggregate(name: str, stage: int, on_two_ranks: Ca
         check(alone, shared, f"{name} {mode}")
 
 
+@pytest.mark.parametrize("stage", [0, 3])
+def test_a_corrected_gap(stage: int, on_two_ranks: Cases) -> None:
+    asked = {**changes("clipped", "token_mean"), "loss.gap_cap": 1.01}
+    alone = updates.policy(asked, stage=0)
+    assert 0 < alone["steps"][0][1]["train/gap_weight_capped"] < 1
+    check(alone, on_two_ranks(updates.policy, asked, stage=stage), "corrected")
+
+
 @pytest.mark.parametrize("stage", [0, 2, 3])
 @pytest.mark.parametrize(("micro_tokens", "parts"), [(1, 12), (30, 5)], ids=["even", "odd"])
 def test_however_the_batch_is_cut(

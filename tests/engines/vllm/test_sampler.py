@@ -10,10 +10,12 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
+from rl.config import EngineConfig, OptimConfig
 from rl.errors import UserError
 from rl.models import Decoder
 from rl.rollout import Request
 from rl.rollout.vllm_engine import VllmEngine, architecture_of
+from rl.trainers.parts import engine_for
 from tests.engines.vllm.models import (
     LIMIT,
     PROMPTS,
@@ -25,8 +27,11 @@ from tests.engines.vllm.models import (
     small,
     vllm,
 )
+from tests.tiny import OPTIM
 
 pytestmark = pytest.mark.engines
+
+OPTIMISER = OptimConfig.model_validate(OPTIM, strict=False)
 
 # Measured at most 3e-6 on the models below; single precision keeps 6e-8 of logits up to 10.
 TOLERANCE = 2e-5
@@ -141,6 +146,10 @@ def test_two_architectures_in_turn_and_nothing_of_the_process_is_changed() -> No
         model = small(seed=5, layers=layers)
         with vllm(model) as sampler:
             assert gap(model, REQUESTS, sampled(sampler, REQUESTS), 1.0) < TOLERANCE
+        # The trainer's engine lives in the same process, and its group of processes must too.
+        stepped = engine_for(torch.nn.Linear(2, 1), OPTIMISER, EngineConfig(), 1)
+        stepped.update([lambda stepped=stepped: stepped.model(torch.ones(1, 2)).sum()])
+        stepped.close()
     assert {k: v for k, v in os.environ.items() if not k.startswith("VLLM_")} == environment
     assert (torch.set_num_threads, torch.get_num_threads()) == (set_threads, threads)
 
