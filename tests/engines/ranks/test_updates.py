@@ -17,6 +17,7 @@ from tests.engines.ranks import updates
 from tests.engines.ranks.conftest import Cases
 from tests.engines.ranks.updates import PLAIN, UNEVEN, Found
 from tests.test_preferences import OFFLINE
+from tests.tiny import RUN
 
 pytestmark = pytest.mark.engines
 
@@ -78,9 +79,11 @@ def test_every_policy_loss_and_aggregate(name: str, stage: int, on_two_ranks: Ca
 
 @pytest.mark.parametrize("stage", [0, 3])
 def test_a_corrected_gap(stage: int, on_two_ranks: Cases) -> None:
-    asked = {**changes("clipped", "token_mean"), "loss.gap_cap": 1.01}
+    """The policy leaves the one that sampled behind, and the correction grows."""
+    loss = {**RUN["loss"], "aggregate": "token_mean", "gap_cap": 1.01}
+    asked = {"loss": loss, "optim": PLAIN}
     alone = updates.policy(asked, stage=0)
-    assert 0 < alone["steps"][0][1]["train/gap_weight_capped"] < 1
+    assert 0 < alone["steps"][-1][1]["train/gap_weight_capped"] < 1
     check(alone, on_two_ranks(updates.policy, asked, stage=stage), "corrected")
 
 
