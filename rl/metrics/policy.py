@@ -130,6 +130,7 @@ POLICY: dict[str, Metric] = {
         for where in ("train", "eval")
         for name, meaning in (
             ("no_answer", "that ended by themselves and state no answer"),
+            ("unread", "whose answer is no number where the reference is one"),
             ("too_long", "whose answer is longer than any that could be right"),
             ("timeout", "whose answer took longer to compare than task.verify_seconds"),
             ("memory", "whose answer took more memory to compare than there was"),

@@ -1,6 +1,6 @@
 r"""Whether a stated answer is the reference: exact where it is plain, else by algebra.
 
-Plain numbers and words are compared in this process (rl.rewards.maths_plain). All else goes to
+Plain numbers and words are compared in this process (rl.rewards.maths_decide). All else goes to
 math-verify (Kydlicek 2025), in a process of its own (rl.rewards.maths_worker) that the kernel ends
 when its time is up. It is started when first needed and serves many answers; after an end a new
 one is started for the next.
@@ -8,7 +8,15 @@ one is started for the next.
 Where a verdict is a choice (`!` where math-verify alone says the other thing):
 
     reference     stated           verdict
-    102           17 \cdot 6       wrong !  a number is stated as a number: a question is no answer
+    102           17 \cdot 6       unread ! a number is stated as a number: a question is no answer
+    72            sold 72 clips    unread ! likewise; 72 clips, Total = 72 and **72** are right
+    72            48+24=72         right    an equation states its last side
+    72            48+25=72         wrong !  when its other sides say the same, exactly
+    y=4           y=4=2x+3         wrong    likewise
+    \sqrt{3}      x=\sqrt{3}=1.7   wrong !  likewise
+    18            18 pairs         unread ! words that may change a number: lakh, twice, than, XIX
+    70            70% off          unread ! likewise
+    18            \approx 18       unread ! what is about something is only the same text
     6\sqrt{2}     \sqrt{72}        right    yet here it may be one, as no form is asked for
     6\sqrt{2}     8.485281         wrong !  floats agree in 12 decimals, not in 6
     1/3           0.333333         wrong !  no rounding
@@ -37,7 +45,8 @@ from typing import Self
 
 from rl.errors import UserError
 from rl.rewards.maths import Verdict
-from rl.rewards.maths_plain import clean, decide, readable, too_long
+from rl.rewards.maths_decide import decide
+from rl.rewards.maths_plain import clean, readable, too_long
 
 WORKER = Path(__file__).with_name("maths_worker.py")
 ENVIRONMENT = {"PYTHONHASHSEED": "0"}  # sympy's order of work depends on hashes
@@ -47,7 +56,8 @@ TIME_IS_UP = (-signal.SIGPROF, -signal.SIGALRM)
 class Judge:
     """Verdicts on answers; a context manager that ends its process. For one thread.
 
-    `seconds` is the CPU time for one answer, `memory_bytes` the address space of the process, which
+    `seconds` is the CPU time for one comparison (an answer takes one; a chain of equations one a
+    side), `memory_bytes` the address space of the process, which
     takes 70 MB to start.
     """
 
@@ -94,14 +104,18 @@ class Judge:
         if too_long(stripped):
             return Verdict.TOO_LONG
         if not readable(stripped):
-            return Verdict.WRONG
+            return Verdict.UNREAD
         answer = clean(stripped)
         if not answer:
             return Verdict.NO_ANSWER
         decided = decide(answer, expected)
-        if isinstance(decided, bool):
-            return Verdict.RIGHT if decided else Verdict.WRONG
-        return self._ask(decided)
+        if isinstance(decided, Verdict):
+            return decided
+        for question in decided:
+            verdict = self._ask(question)
+            if verdict is not Verdict.RIGHT:
+                return verdict
+        return Verdict.RIGHT
 
     def verify_all(self, pairs: Iterable[tuple[str | None, str]]) -> list[Verdict]:
         """The verdict on each pair of stated answer and reference; equal pairs are judged once."""

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
-from rl.rewards.maths_units import WRAP, read_unit, split_unit
+from rl.rewards.maths_units import WRAP, read_unit
 
 LONGEST = 500  # characters of an answer
 DEEPEST = 8  # brackets in each other; a parser of LaTeX may take twice as long for each more
@@ -29,6 +29,8 @@ SYMBOLS = {
     "\u222a": r"\cup ",
     "\u2264": r"\le ",
     "\u2265": r"\ge ",
+    "\u00f7": r"\div ",
+    "\u2248": r"\approx ",
     "\u00b2": "^2",
     "\u00b3": "^3",
     "\u00ba": "\u00b0",  # the ordinal sign for the degree sign
@@ -37,6 +39,11 @@ SYMBOLS = {
 REWRITES = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
+        # Emphasis, which stands apart: 2**3** is none.
+        (r"(?:^|(?<=[\s=]))(\*{1,3})(?!\s)([^*]+)(?<!\s)\1(?=[\s.]|$)", r"\2"),
+        (r"(^|=)\s*~", r"\1 \\approx "),  # elsewhere a space that breaks no line
+        (r"\u221a\s*(?:([0-9]+|[A-Za-z])|\(([^()]*)\))", r"\\sqrt{\1\2}"),
+        (r"\u221a", r"\\sqrt "),
         (r"\\(?:left|right|displaystyle)(?![A-Za-z])\s*", ""),
         (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
         (r"(?<!\\)\\!", ""),
@@ -58,21 +65,22 @@ FRACTION = rf"\\frac{TERM}{TERM}"
 EXPONENT = r"(?:\{\s*([-+]?[0-9]{1,4})\s*\}|([-+]?[0-9]{1,4}))"
 
 
-def _value(text: str) -> Fraction:
+def value(text: str) -> Fraction:
+    """Of decimal digits with or without commas."""
     return Fraction(text.replace(",", ""))
 
 
 def _fraction(whole: str | None, *terms: str | None) -> Fraction | None:
     """whole + top/bottom, of which the fraction must be proper; None over 0."""
-    top, bottom = (_value(term) for term in terms if term)
+    top, bottom = (value(term) for term in terms if term)
     if not bottom or (whole and not 0 < top / bottom < 1):
         return None
-    return (_value(whole) if whole else 0) + top / bottom
+    return (value(whole) if whole else 0) + top / bottom
 
 
 def _power(mantissa: str | None, *exponents: str | None) -> Fraction:
     (exponent,) = (int(text) for text in exponents if text)
-    return (_value(mantissa) if mantissa else 1) * Fraction(10) ** exponent
+    return (value(mantissa) if mantissa else 1) * Fraction(10) ** exponent
 
 
 def _repeating(whole: str, once: str, again: str) -> Fraction:
@@ -93,20 +101,11 @@ NUMBERS: tuple[tuple[re.Pattern[str], Reader], ...] = tuple(
         (rf"()10\s*\^\s*{EXPONENT}(?![0-9])", _power),
         (rf"({DECIMAL})[eE]([-+]?[0-9]{{1,4}})(?![0-9])", _power),
         (r"([0-9]*)\.([0-9]*)\\overline\s*\{\s*([0-9]+)\s*\}", _repeating),
-        (rf"({DECIMAL})(?![0-9])", _value),
+        (rf"({DECIMAL})(?![0-9])", value),
     )
 )
 
-# What may stand before an equals sign as the name of what is asked for: x, x_1, f(x), (x,y), a+b.
-NAME = r"(?:(?!or|and)[A-Za-z]{1,3}|\\[a-z]+)(?:_(?:\w|\{\w+\}))?'?(?:\([A-Za-z0-9, ]*\))?"
-NAMES = re.compile(rf"{NAME}(?:\s*[-+]\s*{NAME})*|\(\s*{NAME}(?:\s*,\s*{NAME})*\s*\)")
-EQUALS = re.compile(r"(?<![<>!:=])=(?!=)|\\in(?![A-Za-z])")
-SEVERAL = re.compile(r"[,;]|(?<![A-Za-z])(?:and|or)(?![A-Za-z])")
-
 WHOLE_WRAP = re.compile(WRAP)
-WORDS = re.compile(r"[A-Za-z ,.'()-]*[A-Za-z][A-Za-z ,.'()-]*")
-BRACES = (re.compile(r"(?:\\\{|\\lbrace).*(?:\\\}|\\rbrace)"), re.compile(r"[(\[].*[)\]]"))
-BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -147,7 +146,8 @@ def clean(text: str) -> str:
     r"""An answer in a plainer writing that means the same.
 
     Decimal digits of every script become ASCII, invisible characters go, and so do \left, \right,
-    thin spaces, the dollars around mathematics and a full stop. `\$` becomes a dollar.
+    thin spaces, the dollars around mathematics, asterisks of emphasis and a full stop. `\$` becomes
+    a dollar, a root sign \sqrt.
     """
     plain = "".join(
         SYMBOLS.get(c) or str(unicodedata.decimal(c, c))
@@ -171,13 +171,13 @@ def quantity(text: str, *, loose: bool = False) -> Quantity | None:
         unit = found and read_unit(text[found.end() :], loose=loose)
         if found is None or unit is None:
             continue
-        value = reader(*found.groups()[3:])
-        if value is None:
+        number = reader(*found.groups()[3:])
+        if number is None:
             continue
         currency = tuple(sign for sign in (found["before"], found["after"]) if sign)
         unit = unit or currency
         return Quantity(
-            value=-value if found["sign"] == "-" else value,
+            value=-number if found["sign"] == "-" else number,
             percent="%" in unit,
             unit=tuple(word for word in unit if word != "%"),
         )
@@ -188,83 +188,3 @@ def key(text: str) -> str:
     r"""A clean text without \text{...} around words, and with spaces only between them."""
     unwrapped = WHOLE_WRAP.sub(r" \1 ", text)
     return re.sub(r"(?<![^\W_]) | (?![^\W_])", "", " ".join(unwrapped.split()))
-
-
-def without_name(text: str) -> str | None:
-    r"""What stands behind `x =` or `x \in`; None if there is none or it is not just that.
-
-    x = 2 or x = 3 is 2 or 3; of a chain x = 1 + 1 = 2 it is the last side. 3 = 5 is not just that,
-    nor is x = 5, y = 3.
-    """
-    name = EQUALS.split(text)[0].strip()
-    if not NAMES.fullmatch(name):
-        return None
-    values = re.sub(rf"(?<![\w\\]){re.escape(name)}\s*(?:{EQUALS.pattern})\s*", "", text)
-    if not EQUALS.search(values):
-        return values.strip()
-    return None if SEVERAL.search(values) else EQUALS.split(values)[-1].strip()
-
-
-def decide(stated: str, reference: str) -> bool | tuple[str, str]:
-    r"""Whether a clean answer is right, or else the reference and the answer to ask algebra about.
-
-    Where the reference is a number the answer must be one: 17 \cdot 6 repeats the question, and is
-    not 102. Likewise with words. Tuples and intervals are in no way equal to sets in braces, and
-    a value is not equal to an equation, except to that of a name: x = 5 is 5, 3 = 5 is not.
-    """
-    if key(stated) == key(reference):
-        return True
-    if bool(EQUALS.search(stated)) != bool(EQUALS.search(reference)):
-        if EQUALS.search(stated):
-            value = without_name(stated)
-            if value is None:
-                return False
-            stated = value
-        else:
-            reference = without_name(reference) or reference
-        if key(stated) == key(reference):
-            return True
-    expected = quantity(reference)
-    if expected is not None:
-        found = quantity(stated, loose=True)
-        return found is not None and found.same(expected)
-    if WHOLE_WRAP.fullmatch(reference) or WHOLE_WRAP.fullmatch(stated):
-        word, said = _words(reference), _words(stated)
-        if word is not None:
-            return said == word
-    return _algebra(stated, reference)
-
-
-def _algebra(stated: str, reference: str) -> bool | tuple[str, str]:
-    braces = [[kind.fullmatch(text) is not None for kind in BRACES] for text in (stated, reference)]
-    if any(braces[0]) and any(braces[1]) and braces[0] != braces[1]:
-        return False
-    if "\\boxed" in stated or "\\fbox" in stated or not _balanced(stated):
-        return False
-    (stated, said), (reference, unit) = split_unit(stated), split_unit(reference)
-    if said and unit and said != unit:
-        return False
-    return _latex(reference), _latex(stated)
-
-
-def _words(text: str) -> str | None:
-    """Words in lower case; None if the text is anything else. (C) is C."""
-    whole = WHOLE_WRAP.fullmatch(text)
-    bare = whole[1] if whole else text
-    if not WORDS.fullmatch(bare):
-        return None
-    words = " ".join(bare.casefold().split()).removesuffix(".")
-    return words[1:-1] if re.fullmatch(r"\([a-z]\)", words) else words
-
-
-def _balanced(text: str) -> bool:
-    depth = 0
-    for brace in BRACE.finditer(text):
-        depth += {"{": 1, "}": -1}.get(brace[0], 0)
-        if depth < 0:
-            return False
-    return depth == 0
-
-
-def _latex(text: str) -> str:
-    return text.replace("$", "").replace("°", r"^{\circ}")

@@ -1,7 +1,7 @@
 r"""What stands behind a number: a unit of measure, a percent sign, a base, a few words.
 
 A unit may be left out, but not be another one: 5 is 5 cm, 5 m is not 5 cm, and no unit is
-converted. Words that may change the number (million, half, or) are no unit.
+converted. Words that may change the number (million, half, or, than, XIX) are no unit.
 """
 
 import re
@@ -43,8 +43,11 @@ COUNTING = re.compile(
     r"|(?:hundred|thousand|million|billion|trillion|dozen|score|half|quarter|third|fourth|fifth"
     r"|sixth|seventh|eighth|ninth|tenth|hundredth|thousandth)s?|halves|pi|squared|cubed|sqrt|root"
     r"|plus|minus|over|point|factorial|mod|base|power|negative|divided|multiplied|or|and|not|no|to"
-    r"|sin|cos|tan|log|exp|wrong|infinity|infty|inf|nan"
+    r"|sin|cos|tan|log|exp|wrong|false|infinity|infty|inf|nan"
+    r"|(?:lakh|lac|crore|kilo|mil|mill|grand|pair|couple|trio)s?|gross|bn|mn|tn|tens|than|off"
+    r"|once|twice|thrice|(?:doubl|tripl|trebl|quadrupl|halv)(?:e|ed|ing)"
 )
+ROMAN = re.compile(r"m{0,3}(?:cm|cd|d?c{0,3})(?:xc|xl|l?x{0,3})(?:ix|iv|v?i{0,3})")
 WRAP = r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mbox)\s*\{([^{}]*)\}"
 POWER = r"\^\s*(?:\{[23]\}|[23])"
 PIECE = re.compile(
@@ -88,9 +91,15 @@ def _is_unit(word: str, *, first: bool, loose: bool) -> bool:
     return known and len(word) > 1
 
 
+def is_number_word(word: str) -> bool:
+    """Whether a word in lower case is a number or may change one. (cm and ml are none.)"""
+    roman = len(word) > 1 and word not in UNITS and ROMAN.fullmatch(word)
+    return bool(roman or COUNTING.fullmatch(word))
+
+
 def _make_sense(words: Sequence[str]) -> bool:
     """Whether words and signs can be a unit in this order: 5/hour is one, 5/x, 5%% and 5^2 none."""
-    if len(words) > MOST_WORDS or any(COUNTING.fullmatch(word) for word in words):
+    if len(words) > MOST_WORDS or any(is_number_word(word) for word in words):
         return False
     signs = [word for word in words if not word[0].isalpha()]
     if len(set(signs)) < len(signs) or words[-1:] == ["/"]:

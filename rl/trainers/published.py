@@ -33,7 +33,7 @@ from rl.types import Problem, Rollout
 
 FORMS = {"chat": "boxed", "r1_zero": "r1_zero"}  # where rl.rewards.maths finds a stated answer
 # Verdicts whose shares are logged; the rest are right or wrong.
-COUNTED = ("no_answer", "too_long", "timeout", "memory")
+COUNTED = ("no_answer", "unread", "too_long", "timeout", "memory")
 
 
 @dataclass(frozen=True)

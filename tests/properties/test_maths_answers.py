@@ -6,8 +6,9 @@ from fractions import Fraction
 from hypothesis import example, given, strategies as st
 
 from rl.rewards.maths import Verdict, stated_answer
+from rl.rewards.maths_decide import decide
 from rl.rewards.maths_judge import Judge
-from rl.rewards.maths_plain import clean, decide, quantity, readable, too_long
+from rl.rewards.maths_plain import clean, quantity, readable, too_long
 
 WHOLE = st.integers(-(10**12), 10**12)
 WRITINGS = (
@@ -61,7 +62,19 @@ def test_a_fraction_is_itself_in_other_terms(top: int, bottom: int, times: int) 
 TOKENS = st.sampled_from(
     [
         *"0123456789,.%/^_{}()[]=+-*|$xmse \\",
-        *("\\frac", "\\text{", "\\sqrt", "\\times", "10^", "\\%", "\\circ", " or ", " and "),
+        *(
+            "\\frac",
+            "\\text{",
+            "\\sqrt",
+            "\\times",
+            "10^",
+            "\\%",
+            "\\circ",
+            " or ",
+            " and ",
+            "**",
+            " = ",
+        ),
         *("\\left", "\\right", "\\in", "\\overline", "million", "cm", "\u0665", "\u2212", "\u200b"),
     ]
 )
@@ -73,7 +86,7 @@ def test_a_plain_reference_is_decided_here(tokens: list[str], reference: str) ->
     text = "".join(tokens)
     if readable(text) and not too_long(text) and clean(text):
         decided = decide(clean(text), clean(reference))
-        assert reference == "\\text{a}" or isinstance(decided, bool)
+        assert reference == "\\text{a}" or isinstance(decided, Verdict)
 
 
 @given(
@@ -92,9 +105,7 @@ def test_repetition_is_read_in_little_time(
     assert time.process_time() - before < 0.5
 
 
-@given(
-    text=st.text(max_size=200), form=st.sampled_from(["boxed", "r1_zero", "hash", "last_number"])
-)
+@given(text=st.text(max_size=200), form=st.sampled_from(["boxed", "r1_zero"]))
 def test_any_text_has_an_answer_or_none(text: str, form: str) -> None:
     stated = stated_answer(text, form=form)
     assert stated is None or stated == stated.strip()

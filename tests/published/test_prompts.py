@@ -137,7 +137,8 @@ def test_what_becomes_of_a_response() -> None:
     said = "180 and 40 are left. </think> <answer>{}</answer>"
     verdicts = {
         "right": [said.format("40"), said.format("$40.00"), said.format("\\boxed{40}")],
-        "wrong": [said.format("41"), said.format("-40")],
+        "wrong": [said.format("41"), said.format("-40"), said.format("39 + 2 = 41")],
+        "unread": [said.format("The answer is 40"), said.format("40 pairs")],
         "no_answer": ["It is 40.", said.format(" "), "<answer>40</answer>"],
         "truncated": [said.format("40<|im_end|>"), said.format("40") + "<|unknown|>"],
     }
@@ -152,10 +153,11 @@ def test_what_becomes_of_a_response() -> None:
         task.check(problem, "", every_step=True)
     close()
     assert tokenizer.marks == ("<|endoftext|>", "<|im_end|>", "<|im_start|>", "<|unknown|>")
-    assert verdict_shares("eval", ["right", "no_answer", "timeout", "no_answer"]) == {
-        "eval/verdict_no_answer": 0.5,
+    assert verdict_shares("eval", ["right", "no_answer", "timeout", "unread", "no_answer"]) == {
+        "eval/verdict_no_answer": 0.4,
+        "eval/verdict_unread": 0.2,
         "eval/verdict_too_long": 0.0,
-        "eval/verdict_timeout": 0.25,
+        "eval/verdict_timeout": 0.2,
         "eval/verdict_memory": 0.0,
     }
 

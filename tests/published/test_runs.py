@@ -66,7 +66,7 @@ def test_a_paper_profile_runs_to_whole_artifacts(models: Path, tmp_path: Path) -
     assert not found.faults
     assert len(found.manifests) == 2
     names = set(found.metrics["metric"])
-    assert {"eval/accuracy", "train/verdict_timeout", "eval/verdict_no_answer"} <= names
+    assert {"eval/accuracy", "train/verdict_timeout", "eval/verdict_unread"} <= names
     levels = found.metrics.query("metric == 'eval/accuracy_by_difficulty'")["level"]
     assert set(levels) == {1, 2, 3, 5}  # of the small held-out set
     manifest = read_json(run_directory(root, "plain", 0) / "manifest.json")

@@ -30,7 +30,7 @@ def lives(pid: int) -> bool:
 def test_plain_answers_start_no_process() -> None:
     with Judge(seconds=1.0) as judge:
         assert judge.verify("5", "5") is Verdict.RIGHT
-        assert judge.verify(ENDLESS, "5") is Verdict.WRONG
+        assert judge.verify(ENDLESS, "5") is Verdict.UNREAD
         assert judge._algebra is None
 
 

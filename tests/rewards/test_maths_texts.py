@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rl.errors import UserError
-from rl.rewards.maths import Verdict, reference_answer, stated_answer, well_formed
+from rl.rewards.maths import Verdict, reference_answer, stated_answer
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "maths"
 MEGA = 10**6
@@ -86,20 +86,6 @@ THOUGHT = "<think>so</think> "
         ("r1_zero", "<think><answer>5</answer></think>", None),
         ("r1_zero", "<answer>5</answer></think><answer>6</answer>", "6"),
         ("r1_zero", r"\boxed{5}", None),
-        ("hash", "so\n#### 5", "5"),
-        ("hash", "#### 5\n#### 6 \nmore", "6"),
-        ("hash", "####\n5", ""),
-        ("hash", r"#### \boxed{5}", "5"),
-        ("hash", "5", None),
-        ("last_number", "2 and 3, so 5.", "5"),
-        ("last_number", "5-3", "3"),
-        ("last_number", "it is -3", "-3"),
-        ("last_number", "so $1,234.50 in all.", "$1,234.50"),
-        ("last_number", "1,2,3", "3"),
-        ("last_number", "1/2 or 50%", "50%"),
-        ("last_number", "a half, 1/2", "1/2"),
-        ("last_number", " ".join(str(n) for n in range(1001)), "1000"),
-        ("last_number", "none", None),
     ],
 )
 def test_answers_by_hand(form: str, response: str, answer: str | None) -> None:
@@ -107,35 +93,8 @@ def test_answers_by_hand(form: str, response: str, answer: str | None) -> None:
 
 
 def test_an_unknown_form_is_an_error() -> None:
-    with pytest.raises(UserError, match=r"form: expected one of boxed, r1_zero, hash, .*'box'"):
+    with pytest.raises(UserError, match=r"form: expected one of boxed, r1_zero, got 'box'"):
         stated_answer("5", form="box")
-
-
-@pytest.mark.parametrize(
-    ("response", "is_so"),
-    [
-        ("<think>a</think> <answer>5</answer>", True),
-        ("<think>a\n</think>\n<answer>5</answer>\n", True),
-        ("<think></think><answer></answer>", True),
-        ("<think>a</think><answer>5</answer>!", False),
-        ("a<think>a</think><answer>5</answer>", False),
-        ("<think>a</think>so<answer>5</answer>", False),
-        ("<think>a</think><answer>5", False),
-        ("<answer>5</answer><think>a</think>", False),
-        ("<think>a</think><answer>5</answer><answer>5</answer>", False),
-        ("<think>a<think>b</think></think><answer>5</answer>", False),
-        ("<think>a<answer>b</think></answer>", False),
-        ("a</think> <answer>5</answer>", False),
-        ("", False),
-    ],
-)
-def test_the_format_by_hand(response: str, is_so: bool) -> None:
-    assert well_formed(response) is is_so
-
-
-def test_the_format_after_a_prompt_that_opens_it() -> None:
-    assert well_formed("a</think> <answer>5</answer>", opened=True)
-    assert not well_formed("<think>a</think> <answer>5</answer>", opened=True)
 
 
 @pytest.mark.parametrize(
@@ -159,14 +118,13 @@ def test_the_format_after_a_prompt_that_opens_it() -> None:
 def test_a_megabyte_takes_linear_time(make: Callable[[], str]) -> None:
     text = make()
     before = time.process_time()
-    for form in ("boxed", "r1_zero", "hash", "last_number"):
+    for form in ("boxed", "r1_zero"):
         stated_answer(text, form=form)
-    well_formed(text)
     assert time.process_time() - before < 5.0
 
 
 def test_verdicts_are_worth_one_or_nothing() -> None:
-    assert [verdict.reward for verdict in Verdict] == [1.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+    assert [verdict.reward for verdict in Verdict] == [1.0] + [0.0] * 6
     assert Verdict("right") is Verdict.RIGHT
 
 
