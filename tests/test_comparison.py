@@ -141,3 +141,12 @@ def test_other_weights_and_packages_are_told() -> None:
         "other than committed: versions.numpy: None then, 2 now",
         "the base model's weights are other than committed",
     ]
+
+
+@pytest.mark.parametrize(("new", "agrees"), [(1e-9, True), (9e-4, True), (2e-3, False)])
+def test_elsewhere_the_gap_of_rounding_is_the_machines_own(new: float, agrees: bool) -> None:
+    def gaps(value: float) -> list[tuple[int, int, str, float, float]]:
+        return [(0, step, "train/logp_gap_mean", math.nan, value) for step in range(2)]
+
+    found = compare(evidence(gaps(1e-7), HERE), evidence(gaps(new), THERE), "a", 0)
+    assert found.agrees is agrees

@@ -15,6 +15,9 @@ from rl.evidence import Evidence
 SEED_SDS = 5.0  # so many standard deviations over the arm's committed seeds, or by
 RELATIVE = 1e-3  # this share of itself, whichever is more.
 RULE = f"within {SEED_SDS:g} SD over seeds or {RELATIVE:g} of the value, whichever is more"
+# What these measure is how a machine rounds; elsewhere they may be anything up to that.
+OF_ROUNDING = ("train/logp_gap_mean", "train/logp_gap_max")
+ROUNDING = 1e-3
 KEYS = ["metric", "step", "level"]
 
 
@@ -134,6 +137,7 @@ def _near(
         over_seeds = [means[metric] for means in by_seed.values() if metric in means]
         spread = float(np.std(over_seeds, ddof=1)) if len(over_seeds) > 1 else 0.0
         allowed = max(SEED_SDS * spread, RELATIVE * abs(mean))
+        allowed = ROUNDING if metric in OF_ROUNDING else allowed
         found = now.get(metric, math.nan)
         both_nan = metric in now and math.isnan(found) and math.isnan(mean)
         if not (both_nan or abs(found - mean) <= allowed):
