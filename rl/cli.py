@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> int:
     from rl.runner import run_experiment
-    from rl.runner.ranked import find_ranks
+    from rl.runner.launch import find_ranks
 
     directory = find_experiment(_integer("experiment", options.number))
     experiment = load_experiment(

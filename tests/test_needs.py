@@ -12,7 +12,8 @@ from rl.config.published import DIFFICULTIES
 from rl.data.problems import LEVELS, MOST_CALCULATIONS
 from rl.needs import FP32, Device
 from rl.runner import needs
-from rl.runner.needs import Work, needs_of, sizes_of, work_of
+from rl.runner.needs import needs_of, sizes_of
+from rl.runner.work import Work, work_of
 from tests.tiny import run_config
 
 ROOT = Path(__file__).resolve().parent.parent

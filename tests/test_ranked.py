@@ -10,8 +10,8 @@ import torch
 from rl.cli import main
 from rl.config import find_experiment, load_experiment
 from rl.errors import UserError
-from rl.runner import ranked, run_experiment
-from rl.runner.ranked import Launch, find_ranks, read_hostfile
+from rl.runner import launch as launching, run_experiment
+from rl.runner.launch import Launch, find_ranks, read_hostfile
 
 
 def hosts(tmp_path: Path, text: str) -> Path:
@@ -82,15 +82,15 @@ def test_a_hostfile_of_this_machine(tmp_path: Path) -> None:
 
 
 def test_several_hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranked, "_is_here", lambda host, *, alone: host == "one" and not alone)
-    monkeypatch.setattr(ranked.shutil, "which", lambda _: "/bin/pdsh")
+    monkeypatch.setattr(launching, "_is_here", lambda host, *, alone: host == "one" and not alone)
+    monkeypatch.setattr(launching.shutil, "which", lambda _: "/bin/pdsh")
     path = hosts(tmp_path, "one slots=2\ntwo slots=3\n")
     with pytest.raises(UserError, match="as many slots on every host, got one slots=2, two slots"):
         find_ranks("", str(path))
     launch = find_ranks("2", str(path))
     assert launch is not None
     assert launch.world == 4
-    monkeypatch.setattr(ranked.shutil, "which", lambda _: None)
+    monkeypatch.setattr(launching.shutil, "which", lambda _: None)
     with pytest.raises(UserError, match="HOSTFILE: DeepSpeed starts the ranks of other hosts by"):
         find_ranks("2", str(path))
 

@@ -51,9 +51,9 @@ from rl.config.run import (
     EvalConfig,
     GradientWeightConfig,
     ProgramConfig,
-    RolloutConfig,
     RunConfig,
 )
+from rl.config.sampling import RolloutConfig
 from rl.config.schema import parse_overrides, parse_value, validate
 from rl.config.surrogate_gradients import (
     StudyTreeConfig,

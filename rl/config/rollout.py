@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import get_args
 
 from rl.config.programs import program_config
-from rl.config.run import DecoderRunConfig, ProgramConfig, SamplerName
+from rl.config.run import DecoderRunConfig, ProgramConfig
+from rl.config.sampling import SamplerName
 from rl.config.schema import closest, short
 from rl.errors import UserError
 

@@ -5,8 +5,7 @@ processor core and are counted apart. No profile was measured for this.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import singledispatch
+from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
@@ -14,14 +13,9 @@ from rl.config import (
     DecoderConfig,
     DecoderRunConfig,
     Experiment,
-    PPOConfig,
-    PreferencesConfig,
     ProfileName,
     ProgramConfig,
-    RewardFitConfig,
     RewardModelConfig,
-    RunConfig,
-    TaskConfig,
     load_experiment,
     profiles_of,
 )
@@ -38,10 +32,10 @@ from rl.needs import (
 )
 from rl.rollout.decoding import GPU_KV_CACHE_BYTES
 from rl.runner.base_models import base_digest
+from rl.runner.work import UPDATE, Work, work_of
 from rl.trainers.parts import make_task, make_tokenizer, tokens_in_cache
 from rl.trainers.rollouts import MAX_ROWS
 
-UPDATE, LOOK = 3.0, 1.0  # forward passes' worth of an update, and of log-probs without a gradient
 PUBLISHED_PROMPT = 512  # tokens that a prompt of a published problem is counted at
 MANY = 8  # GPUs of the table's last column
 OVERHEAD = 2**30  # bytes of a GPU for its context, and for what lies between allocations
@@ -52,27 +46,6 @@ DEVICES = (
     Device("A100 80GB", 80 * 2.0**30, {FP32: 19.5e12, BF16: 312e12}, 2.04e12, **_SHARES),
     Device("H100 SXM", 80 * 2.0**30, {FP32: 67e12, BF16: 989e12}, 3.35e12, **_SHARES),
 )
-
-
-@dataclass(frozen=True)
-class Work:
-    """Of one run, at most: responses `sampled`, each part with how many are at once, and rows
-    trained times the forward passes' worth of work on each; how many times a decoder's weights
-    stand in memory, trained and frozen."""
-
-    sampled: tuple[tuple[float, int], ...] = ()
-    passes: float = 0.0
-    trained: int = 1
-    frozen: int = 0
-
-    def __add__(self, other: "Work") -> "Work":
-        """In one run: what is frozen stays, and what trains, trains by turns."""
-        return Work(
-            self.sampled + other.sampled,
-            self.passes + other.passes,
-            max(self.trained, other.trained),
-            self.frozen + other.frozen,
-        )
 
 
 @dataclass(frozen=True)
@@ -230,95 +203,6 @@ def _share_of_vllm(config: ProgramConfig) -> float:
     if isinstance(config, DecoderRunConfig) and config.rollout.sampler != "local":
         return config.rollout.vllm.gpu_memory
     return 0.0
-
-
-@singledispatch
-def work_of(config: ProgramConfig) -> Work:
-    """The work of one run, at most."""
-    raise TypeError(f"no work is known of program {config.program}")
-
-
-@work_of.register
-def _(config: RunConfig) -> Work:
-    if config.program == "gradient_weight":
-        study = config.study
-        rows = study.problems_per_difficulty * (study.direction_samples + study.samples)
-        rows *= _difficulties(config)
-        return Work(_in_calls(rows, 1), rows * UPDATE)
-    rows, loss = config.steps * _batch(config), config.loss
-    looks = loss.old_logps == "trainer" and loss.epochs * loss.minibatches > 1
-    reference = bool(config.reward.kl or config.kl)
-    update = UPDATE + LOOK * config.engine.gradient_checkpointing  # which looks once more
-    passes = update * loss.epochs + LOOK * looks + LOOK * reference
-    frozen = int(reference or config.eval.base_kl)
-    own = Work(_in_calls(rows, config.steps), rows * passes, frozen=frozen)
-    return own + _evaluation(config) + _learned(config)
-
-
-@work_of.register
-def _(config: PPOConfig) -> Work:
-    pretrain = config.critic.pretrain
-    rows, fit = config.steps * _batch(config), pretrain.updates * _batch(config) if pretrain else 0
-    networks = 2 if config.critic.kind == "separate" else 1
-    passes = networks * (UPDATE * config.loss.epochs + LOOK) + LOOK * bool(config.reward.kl)
-    frozen = int(bool(config.reward.kl) or config.eval.base_kl)
-    calls = config.steps + (pretrain.updates if pretrain else 0)
-    sampled = _in_calls(rows + fit, calls)
-    own = Work(sampled, rows * passes + fit * UPDATE, trained=networks, frozen=frozen)
-    return own + _evaluation(config) + _learned(config)
-
-
-@work_of.register
-def _(config: PreferencesConfig) -> Work:
-    pairs, rows = config.preferences, config.steps * _batch(config)
-    own = Work(frozen=1)  # the best of N trains nothing
-    if pairs is not None:
-        read = 2 * config.steps * pairs.batch_pairs
-        own += Work(_in_calls(2 * pairs.pairs, 1), read * (UPDATE + LOOK))
-    elif config.method.name == "online_dpo":
-        own += Work(_in_calls(rows, config.steps), rows * (UPDATE + LOOK))
-    return own + _evaluation(config) + _learned(config)
-
-
-@work_of.register
-def _(config: RewardModelConfig) -> Work:
-    return _fit(config, config.steps)
-
-
-def _batch(config: DecoderRunConfig) -> int:
-    return config.rollout.prompts * config.rollout.group_size
-
-
-def _difficulties(config: DecoderRunConfig) -> int:
-    task = config.task
-    return len(task.digits if isinstance(task, TaskConfig) else task.difficulties)
-
-
-def _in_calls(rows: float, calls: int) -> tuple[tuple[float, int], ...]:
-    """So many responses of so many calls of the sampler, as a part of Work."""
-    return ((rows, min(MAX_ROWS, ceil(rows / calls))),)
-
-
-def _fit(config: RewardFitConfig, steps: int) -> Work:
-    """A reward model: its pairs are written, and every member trains."""
-    rows = 2 * steps * config.batch_pairs * config.ensemble.members
-    return Work(_in_calls(2 * config.pairs, 1), rows * UPDATE)
-
-
-def _learned(config: DecoderRunConfig) -> Work:
-    learned = config.reward.learned
-    if learned is None:
-        return Work()
-    return replace(_fit(learned, learned.steps), frozen=learned.ensemble.members)
-
-
-def _evaluation(config: DecoderRunConfig) -> Work:
-    """At every `eval.every`-th step, and after the last."""
-    times = ceil(config.steps / config.eval.every) + 1
-    problems = config.eval.problems_per_difficulty * _difficulties(config)
-    best_of = _batch(config) if isinstance(config, PreferencesConfig) else 1
-    rows = times * problems * config.eval.samples * best_of
-    return Work(_in_calls(rows, times), rows * LOOK * config.eval.base_kl)
 
 
 def _base_work(config: ProgramConfig, seen: set[str]) -> Work:

@@ -22,9 +22,10 @@ from rl.config import (
 from rl.errors import UserError
 from rl.files import CHECKPOINT_SECONDS, lock, named, read_json, write_json
 from rl.runner.base_models import base_directory
+from rl.runner.launch import Launch
 from rl.runner.progress import Progress
 from rl.runner.provenance import source_state
-from rl.runner.ranked import Launch, RankedWorker
+from rl.runner.ranked import RankedWorker
 from rl.runner.worker import Job
 from rl.runner.workers import LocalWorker, Worker
 

@@ -22,7 +22,7 @@ from rl.artifacts import read_lines, run_status
 from rl.evidence import read_runs
 from rl.files import read_json
 from rl.runner import progress, run_experiment
-from rl.runner.ranked import Launch
+from rl.runner.launch import Launch
 from tests.engines.ranks.test_whole_runs import same
 from tests.places import ROOT, Place, capture
 from tests.tiny import OPTIM, write_experiment
