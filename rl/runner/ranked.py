@@ -74,7 +74,8 @@ class RankedWorker:
     def give(self, job: Job) -> None:
         """See Worker."""
         self._job = job
-        self.connection.send(job)
+        with suppress(BrokenPipeError):  # they have just ended, which `hear` will tell
+            self.connection.send(job)
 
     def hear(self) -> tuple[Any, ...]:
         """See Worker."""
@@ -86,7 +87,8 @@ class RankedWorker:
 
     def dismiss(self) -> None:
         """See Worker."""
-        self.connection.send(None)
+        with suppress(BrokenPipeError):  # they have ended by themselves
+            self.connection.send(None)
         self._thread.join()
         self._clear()
 
