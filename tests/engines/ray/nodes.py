@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-PATIENCE_S = 90.0
+PATIENCE_S = 240.0
 
 
 class Node:
@@ -44,6 +44,11 @@ class Node:
         """Processes of a sweep that live here."""
         found = self.process.children(recursive=True) if self.process.is_running() else []
         return [one.pid for one in found if "NodeRunner" in "".join(_command(one))]
+
+    @property
+    def begun(self) -> int:
+        """How many runs have a folder here; those that were killed leave theirs."""
+        return len(list(self.temporary.glob("rl-*/run-*")))
 
     def logged(self, run: str) -> int:
         """How many lines of metrics the run that is here now has."""

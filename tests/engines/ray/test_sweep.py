@@ -117,16 +117,18 @@ def test_a_lost_node_costs_its_unfinished_run_alone(
 def test_a_run_that_is_lost_thrice_is_a_failed_run(
     machines: Machines, local: Path, tmp_path: Path
 ) -> None:
-    """From outside the cluster. Its process is killed as soon as there is one."""
+    """From outside the cluster. Its process is killed as soon as it has begun the run."""
     shutil.copytree(local / "runs/base-models", tmp_path / "runs/base-models")
     options = ("--arms", "plain,std", "--seeds", "0", "--jobs", "1", "--ray", machines.client)
+    before = sum(node.begun for node in machines.nodes)
     process = sweep(place(tmp_path), *options)
     killed: set[int] = set()
 
     def kill_it() -> bool:
-        for number in {pid for node in machines.nodes for pid in node.actors} - killed:
-            killed.add(number)
-            os.kill(number, signal.SIGKILL)
+        if sum(node.begun for node in machines.nodes) - before > len(killed):
+            for number in {pid for node in machines.nodes for pid in node.actors} - killed:
+                killed.add(number)
+                os.kill(number, signal.SIGKILL)
         return len(killed) == 3
 
     until(kill_it)
