@@ -89,6 +89,7 @@ def _run(options: argparse.Namespace) -> int:
         checkpoint_seconds=_seconds(options.checkpoint_seconds),
         launch=find_ranks(options.gpus, options.hostfile),
     )
+    given = _integer("JOBS", options.jobs) if options.jobs else None
     by_vllm = any(_by_vllm(spec.config) for spec in experiment.select(arms, None))
     if options.ray:
         _check_ray(options, by_vllm=by_vllm)
@@ -101,9 +102,8 @@ def _run(options: argparse.Namespace) -> int:
     from rl.runner.ray_cluster import joined
     from rl.runner.ray_worker import RayWorker
 
-    limit = _integer("JOBS", options.jobs) if options.jobs else None
     with joined(options.ray) as cluster:
-        jobs = cluster.slots if limit is None else min(limit, cluster.slots)
+        jobs = cluster.slots if given is None else min(given, cluster.slots)
         return 0 if start(jobs=jobs, hire=partial(RayWorker, cluster)) else 1
 
 
