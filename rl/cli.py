@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 
 from rl.config import (
-    DecoderRunConfig,
-    ProgramConfig,
     find_experiment,
     load_experiment,
     parse_overrides,
@@ -89,8 +87,8 @@ def _run(options: argparse.Namespace) -> int:
         checkpoint_seconds=_seconds(options.checkpoint_seconds),
         launch=find_ranks(options.gpus, options.hostfile),
     )
-    given = _integer("JOBS", options.jobs) if options.jobs else None
-    by_vllm = any(_by_vllm(spec.config) for spec in experiment.select(arms, None))
+    given = _given_jobs(options)
+    by_vllm = any(spec.config.by_vllm for spec in experiment.select(arms, None))
     if options.ray:
         _check_ray(options, by_vllm=by_vllm)
     elif by_vllm:
@@ -98,7 +96,7 @@ def _run(options: argparse.Namespace) -> int:
 
         check_installed()  # before anything is trained
     if not options.ray:
-        return 0 if start(jobs=_jobs(options)) else 1
+        return 0 if start(jobs=_jobs(given)) else 1
     from rl.runner.ray_cluster import joined
     from rl.runner.ray_worker import RayWorker
 
@@ -127,7 +125,8 @@ def _tune(options: argparse.Namespace) -> int:
     from rl.runner.tuning import tune
 
     number = _integer("experiment", options.number)
-    done = tune(number, profile=options.profile, runs=options.runs, jobs=_jobs(options))
+    jobs = _jobs(_given_jobs(options))
+    done = tune(number, profile=options.profile, runs=options.runs, jobs=jobs)
     return 0 if done else 1
 
 
@@ -150,16 +149,16 @@ def _check_ray(options: argparse.Namespace, *, by_vllm: bool) -> None:
         )
 
 
-def _by_vllm(config: ProgramConfig) -> bool:
-    return isinstance(config, DecoderRunConfig) and config.rollout.sampler != "local"
+def _given_jobs(options: argparse.Namespace) -> int | None:
+    return _integer("JOBS", options.jobs) if options.jobs else None
 
 
-def _jobs(options: argparse.Namespace) -> int:
+def _jobs(given: int | None) -> int:
     """As given; else one a GPU, or without GPUs one a core that this process may use."""
     from rl.runner.workers import visible_gpus
 
-    if options.jobs:
-        return _integer("JOBS", options.jobs)
+    if given is not None:
+        return given
     return len(visible_gpus()) or len(os.sched_getaffinity(0))
 
 

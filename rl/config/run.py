@@ -108,6 +108,11 @@ class ProgramConfig(Strict):
         """The published problems and checkpoint that a run is about; None for none."""
         return None
 
+    @property
+    def by_vllm(self) -> bool:
+        """Whether vLLM samples for it."""
+        return False
+
     def check_table(self) -> None:
         """Whether the engine can train a table of logits.
 
@@ -147,6 +152,11 @@ class DecoderRunConfig(ProgramConfig):
     def base_model(self) -> BaseModelConfig | None:
         """See ProgramConfig; a published one is fetched."""
         return None if isinstance(self.base, PublishedBaseConfig) else self.generated
+
+    @property
+    def by_vllm(self) -> bool:
+        """See ProgramConfig."""
+        return self.rollout.sampler != "local"
 
     def published(self) -> Published | None:
         """See ProgramConfig."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rl.artifacts import open_run, run_directory
-from rl.config import DecoderRunConfig, ProgramConfig, RunSpec, config_digest
+from rl.config import DecoderRunConfig, RunSpec, config_digest
 from rl.digests import file_sha256
 from rl.errors import UserError
 from rl.files import named
@@ -145,7 +145,7 @@ def run_job(job: Job, report: Callable[[int, float], None]) -> None:
         "config": spec.config.model_dump(mode="json"),
         "config_sha256": config_digest(spec.config),
         **base_facts,
-        "versions": versions(vllm=_samples_by_vllm(spec.config)),
+        "versions": versions(vllm=spec.config.by_vllm),
         "machine": machine(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
@@ -156,10 +156,6 @@ def run_job(job: Job, report: Callable[[int, float], None]) -> None:
         tokens = program(spec.config, seed=spec.seed, log=log, report=report, **start)
         seconds = log.seconds
         log.finish({"seconds": seconds, "tokens": tokens, "tokens_per_s": tokens / seconds})
-
-
-def _samples_by_vllm(config: ProgramConfig) -> bool:
-    return isinstance(config, DecoderRunConfig) and config.rollout.sampler != "local"
 
 
 def _programs() -> Mapping[str, Callable[..., int]]:
