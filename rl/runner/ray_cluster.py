@@ -46,13 +46,13 @@ class Cluster:
             UserError: no node has room for a run, or nodes have other versions of packages.
         """
         self.ray = ray
+        self._versions = versions()
         nodes = ray.nodes()
         self._gpus = int(any(room(node, gpus=1) for node in nodes))
-        self.slots = sum(room(node, gpus=self._gpus) for node in nodes)
+        there = self._check_versions([node for node in nodes if room(node, gpus=self._gpus)])
+        self.slots = sum(room(node, gpus=self._gpus) for node in there)
         if not self.slots:
             raise UserError("RAY: expected nodes that offer CPUs, got none; add a node")
-        self._versions = versions()
-        self._check_versions([node for node in nodes if room(node, gpus=self._gpus)])
         self._bases: dict[Path, Any] = {}
 
     def actor(self) -> Any:
@@ -85,7 +85,8 @@ class Cluster:
             self._bases[directory] = self.ray.put(packed(directory))
         return [self._bases[directory]]
 
-    def _check_versions(self, nodes: Sequence[Mapping[str, Any]]) -> None:
+    def _check_versions(self, nodes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """Those of the nodes that answer. Ray lists a node that is lost for a while longer."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         def installed(names: Sequence[str]) -> dict[str, str]:
@@ -110,20 +111,23 @@ class Cluster:
             ).remote(names)
             for node in nodes
         ]
-        try:
-            every = self.ray.get(answers, timeout=ANSWER_S)
-        except self.ray.exceptions.RayError as error:
-            raise UserError(f"RAY: a node cannot work: {last_line(error)}") from None
-        told = [
-            f"\n  {node['NodeManagerAddress']}: {difference}"
-            for node, found in zip(nodes, every, strict=True)
-            if (difference := unlike(self._versions, found))
-        ]
+        there, told = [], []
+        for node, answer in zip(nodes, answers, strict=True):
+            try:
+                found = self.ray.get(answer, timeout=ANSWER_S)
+            except (self.ray.exceptions.TaskUnschedulableError, self.ray.exceptions.NodeDiedError):
+                continue
+            except self.ray.exceptions.RayError as error:
+                raise UserError(f"RAY: a node cannot work: {last_line(error)}") from None
+            there.append(node)
+            if difference := unlike(self._versions, found):
+                told.append(f"\n  {node['NodeManagerAddress']}: {difference}")
         if told:
             raise UserError(
                 "RAY: expected nodes with this machine's packages; `make setup-ray` there from the "
                 f"same commit, and start Ray from its .venv-ray:{''.join(told)}"
             )
+        return there
 
 
 def last_line(error: Exception) -> str:

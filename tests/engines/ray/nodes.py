@@ -45,10 +45,9 @@ class Node:
         found = self.process.children(recursive=True) if self.process.is_running() else []
         return [one.pid for one in found if "NodeRunner" in "".join(_command(one))]
 
-    @property
-    def begun(self) -> int:
-        """How many runs have a folder here; those that were killed leave theirs."""
-        return len(list(self.temporary.glob("rl-*/run-*")))
+    def begun(self, arm: str, seed: int) -> set[Path]:
+        """The logs of a run here, one a start; starts that were killed leave theirs."""
+        return set(self.temporary.glob(f"rl-*/run-*/logs/{arm}-seed-{seed}.txt"))
 
     def logged(self, run: str) -> int:
         """How many lines of metrics the run that is here now has."""

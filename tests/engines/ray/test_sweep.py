@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -114,26 +115,40 @@ def test_a_lost_node_costs_its_unfinished_run_alone(
     assert {run: (run / "manifest.json").stat().st_mtime_ns for run in before} == before
 
 
+def test_a_node_that_was_lost_a_moment_ago_is_left_out(
+    machines: Machines, local: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(local / "runs/base-models", tmp_path / "runs/base-models")
+    machines.join("3").kill()
+    process = sweep(place(tmp_path), "--arms", "plain", "--seeds", "0", "--ray", machines.address)
+    said, _ = process.communicate()
+    assert process.returncode == 0, said
+    assert run_status(tmp_path / LABEL / "plain/seed-0") == "complete"
+
+
 def test_a_run_that_is_lost_thrice_is_a_failed_run(
     machines: Machines, local: Path, tmp_path: Path
 ) -> None:
     """From outside the cluster. Its process is killed as soon as it has begun the run."""
     shutil.copytree(local / "runs/base-models", tmp_path / "runs/base-models")
     options = ("--arms", "plain,std", "--seeds", "0", "--jobs", "1", "--ray", machines.client)
-    before = sum(node.begun for node in machines.nodes)
+    before = {start for node in machines.nodes for start in node.begun("plain", 0)}
     process = sweep(place(tmp_path), *options)
-    killed: set[int] = set()
+    killed: set[Path] = set()
 
-    def kill_it() -> bool:
-        if sum(node.begun for node in machines.nodes) - before > len(killed):
-            for number in {pid for node in machines.nodes for pid in node.actors} - killed:
-                killed.add(number)
-                os.kill(number, signal.SIGKILL)
-        return len(killed) == 3
+    def ended() -> bool:
+        for node in machines.nodes:
+            new = node.begun("plain", 0) - before - killed
+            for number in node.actors if new else ():
+                with suppress(ProcessLookupError):  # of a child that has just ended
+                    os.kill(number, signal.SIGKILL)
+                killed.update(new)
+        return process.poll() is not None
 
-    until(kill_it)
+    until(ended)
     said, _ = process.communicate()
-    assert process.returncode == 1
+    assert process.returncode == 1, said
+    assert len(killed) == 3
     (report,) = said.split("\nfailed: ")[1:]
     assert report.startswith("plain seed 0: lost 3 times with its node or process; the last: ")
     assert run_status(tmp_path / LABEL / "plain/seed-0") == "absent"
@@ -146,7 +161,7 @@ def test_nodes_with_other_packages_are_refused_before_anything_runs(
     other = tmp_path / "packages" / "gymnasium-0.1.dist-info"
     other.mkdir(parents=True)
     (other / "METADATA").write_text("Metadata-Version: 2.1\nName: gymnasium\nVersion: 0.1\n")
-    machines.join("3", PYTHONPATH=str(other.parent))
+    machines.join("4", PYTHONPATH=str(other.parent))
     process = sweep(place(tmp_path), "--ray", machines.address)
     said, _ = process.communicate()
     assert process.returncode == 2
