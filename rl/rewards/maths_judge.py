@@ -38,7 +38,6 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -116,12 +115,6 @@ class Judge:
             if verdict is not Verdict.RIGHT:
                 return verdict
         return Verdict.RIGHT
-
-    def verify_all(self, pairs: Iterable[tuple[str | None, str]]) -> list[Verdict]:
-        """The verdict on each pair of stated answer and reference; equal pairs are judged once."""
-        pairs = list(pairs)
-        verdicts = {pair: self.verify(*pair) for pair in dict.fromkeys(pairs)}
-        return [verdicts[pair] for pair in pairs]
 
     def _ask(self, question: tuple[str, str]) -> Verdict:
         if self._algebra is None or self._algebra.has_ended():

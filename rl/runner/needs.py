@@ -200,7 +200,7 @@ def rows_at_once(config: ProgramConfig, sizes: Sizes, device: Device) -> int:
 
 def _share_of_vllm(config: ProgramConfig) -> float:
     """Of a GPU's memory; 0 where vLLM does not sample."""
-    if isinstance(config, DecoderRunConfig) and config.rollout.sampler != "local":
+    if isinstance(config, DecoderRunConfig) and config.by_vllm:
         return config.rollout.vllm.gpu_memory
     return 0.0
 
