@@ -1,5 +1,7 @@
 """Under pytest, and only there, the maths modules check their shape annotations at every call."""
 
+import signal
+
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
@@ -19,3 +21,6 @@ settings.register_profile(
     "repeatable", max_examples=25, deadline=None, derandomize=True, database=None
 )
 settings.load_profile("repeatable")
+
+# The background job of a script ignores Ctrl-C, and so would each process that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
