@@ -99,7 +99,7 @@ def _number(stated: str, expected: Quantity) -> Verdict:
         working = quantity(side, loose=True) or plain
         if working is None:
             return Verdict.UNREAD
-        if not working.same(found):
+        if not working.same(found) or working.has_other_unit(expected):
             return Verdict.WRONG
     return Verdict.RIGHT if found.same(expected) else Verdict.WRONG
 

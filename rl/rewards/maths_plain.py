@@ -125,12 +125,16 @@ class Quantity:
 
     def same(self, other: "Quantity") -> bool:
         """Equal in value, and in the unit where both write one."""
-        if self.unit and other.unit and self.unit != other.unit:
+        if self.has_other_unit(other):
             return False
         if self.percent == other.percent:
             return self.value == other.value
         share, plain = (self, other) if self.percent else (other, self)
         return plain.value in (share.value, share.value / 100)
+
+    def has_other_unit(self, other: "Quantity") -> bool:
+        """Whether both write a unit, and not the same one."""
+        return bool(self.unit and other.unit and self.unit != other.unit)
 
 
 def too_long(text: str) -> bool:

@@ -34,6 +34,8 @@ def judge() -> Iterator[Judge]:
         ("72", "wrong", "**71** | = 71 | Total = 71 | 48+25=72 | 72=48+24=71 | 71=72"),
         ("72", "wrong", "Total = 72 = 71"),
         ("72", "wrong", "70 = 71 = 72 | 72 cm = 71 | 48+24=-72"),
+        ("72\\text{ ft}", "right", "72 ft = 72 | 72 = 72 ft | 72\\text{ ft} = 72\\text{ ft}"),
+        ("72\\text{ ft}", "wrong", "72 sq ft = 72 | 72 cm = 72 | x = 72 cm = 72"),
         ("72", "too_long", "72" + " = 72" * 10),
         ("234", "unread", "2**3**4 | 2**3** | 23*4*"),
         ("18", "unread", "18 lakh | 18 crore | 18 gross | 18 kilo | 18 mil | 18 twice | 18 double"),
