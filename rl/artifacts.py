@@ -23,8 +23,12 @@ from rl.metrics import METRICS, RUN
 
 Values = Mapping[str, float | Mapping[float, float]]
 LOGS = ("metrics.jsonl", "samples.jsonl")
-# A killed run goes on only where all of these are as they were; else it starts again.
-SAME = ("config_sha256", "base_model", "source_sha256", "versions", "machine")
+# A killed run goes on only where all of these are as they were, what no manifest says included;
+# else it starts again. Hashes tell files that a variable names, as their names may stay.
+SAME = (
+    *("config_sha256", "base_model", "base_sha256", "data"),
+    *("source_sha256", "versions", "machine"),
+)
 _STATE = "logs.json"
 
 

@@ -100,7 +100,7 @@ def _check_whole(root: Path, evidence: Evidence) -> None:
 def _check_together(
     root: Path, manifests: list[dict[str, Any]], digests: Mapping[str, str]
 ) -> None:
-    """All runs are as planned, by the same packages, from the same base models."""
+    """All runs are as planned, by the same packages, from the same base models and data."""
     for m in manifests:
         if m["config_sha256"] != digests[m["arm"]]:
             raise UserError(
@@ -117,18 +117,24 @@ def _check_together(
                 f"with different packages ({differ}); {FRESH}"
             )
     weights: dict[str, dict[str, str]] = defaultdict(dict)
+    data: dict[str, dict[str, str]] = defaultdict(dict)
     for m in manifests:
+        run = f"{m['arm']} seed {m['seed']}"
         if "base_sha256" in m:  # manifests of older runs do not say
-            weights[json_sha256(base_settings(m["config"]))].setdefault(
-                m["base_sha256"], f"{m['arm']} seed {m['seed']}"
-            )
-    for found in weights.values():
-        if len(found) > 1:
-            listed = ", ".join(f"{run}: {short(digest)}" for digest, run in found.items())
-            raise UserError(
-                f"{root}: runs from one base configuration started from different weights "
-                f"({listed}); {FRESH}"
-            )
+            settings = json_sha256(base_settings(m["config"]))
+            weights[settings].setdefault(short(m["base_sha256"]), run)
+        for part, told in m.get("data", {}).items():  # that of a generated world has none
+            data[json_sha256(m["config"]["task"][part])].setdefault(told, run)
+    _check_one(root, weights, "runs from one base configuration started from different weights")
+    _check_one(root, data, "runs of one data set read different data")
+
+
+def _check_one(root: Path, found: Mapping[str, Mapping[str, str]], differs: str) -> None:
+    """Of each of the settings there is one thing; `found` has a run for each that there is."""
+    for runs in found.values():
+        if len(runs) > 1:
+            listed = ", ".join(f"{run}: {thing}" for thing, run in runs.items())
+            raise UserError(f"{root}: {differs} ({listed}); {FRESH}")
 
 
 def _difference(one: Mapping[str, str], two: Mapping[str, str]) -> str:

@@ -108,6 +108,48 @@ def test_promotion_refuses(tmp_path: Path, spoil: Any, told: str, force: bool) -
     assert not (tmp_path / "artifacts").exists()
 
 
+# As a run of published problems has them; a toy world's manifest has no `data`.
+SETS = {part: {"dataset": "a/b", "revision": "7" * 40, "split": part} for part in ("train", "test")}
+TOLD = {"train": "b_train.jsonl sha256 1", "test": "b_test.jsonl sha256 2"}
+
+
+def say_data(
+    root: Path, seed: int, arm: str = "none", *, sets: Any = SETS, told: Any = TOLD
+) -> None:
+    """Its train and held-out sets, and where they came from."""
+    task = {**CONFIG["task"], "train": sets["train"], "heldout": sets["test"]}
+    data = {"train": told["train"], "heldout": told["test"]}
+    change_manifest(root, arm, seed, config={**CONFIG, "task": task}, data=data)
+
+
+def test_one_set_of_problems_is_the_same_in_all_runs(tmp_path: Path) -> None:
+    root = write_all(tmp_path / "runs")
+    say_data(root, 0)
+    say_data(root, 1)
+    promote(root, tmp_path / "same", VERDICTS, DIGESTS, force=False)
+    say_data(root, 1, told={**TOLD, "test": "b_test.jsonl sha256 3"})
+    with pytest.raises(UserError) as caught:
+        promote(root, tmp_path / "artifacts", VERDICTS, DIGESTS, force=False)
+    assert str(caught.value) == (
+        f"{root}: runs of one data set read different data (none seed 0: b_test.jsonl sha256 2, "
+        "none seed 1: b_test.jsonl sha256 3); set these runs aside with FRESH=1 and run again"
+    )
+    assert not (tmp_path / "artifacts").exists()
+    # The held-out set of one arm may be what another trains on: it is one data set then too.
+    say_data(root, 1, sets={**SETS, "train": SETS["test"]}, told={**TOLD, "train": "c sha256 4"})
+    with pytest.raises(UserError, match=r"none seed 0: b_test\.jsonl sha256 2, none seed 1: c sha"):
+        promote(root, tmp_path / "artifacts", VERDICTS, DIGESTS, force=False)
+
+
+def test_other_sets_of_problems_may_differ(tmp_path: Path) -> None:
+    root = write_all(tmp_path / "runs")
+    say_data(root, 0)
+    other = {"dataset": "a/b", "revision": "8" * 40, "split": "test"}
+    say_data(root, 1, sets={**SETS, "test": other}, told={**TOLD, "test": "else sha256 3"})
+    promote(root, tmp_path / "artifacts", VERDICTS, DIGESTS, force=False)
+    assert read_evidence(tmp_path / "artifacts").faults == {}
+
+
 def test_base_models_of_other_settings_may_differ(tmp_path: Path) -> None:
     """And runs that do not say their weights are as before there was anything to say."""
     root = write_all(tmp_path / "runs")

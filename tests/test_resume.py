@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,9 +65,9 @@ def test_a_killed_run_goes_on_to_the_same_bytes(moment: str, cut: Path, whole: P
     assert {path.name for path in directory.iterdir()} == {"manifest.json", *LOGS}
 
 
-def stopped(directory: Path) -> Path:
+def stopped(directory: Path, facts: dict[str, Any] = killed.FACTS) -> Path:
     """A run that stopped a line after its only checkpoint."""
-    with RunWriter(directory, killed.FACTS, checkpoint_seconds=0) as log:
+    with RunWriter(directory, facts, checkpoint_seconds=0) as log:
         log.log(0, {"eval/accuracy": 0.5})
         log.keep(1, lambda folder: write_json(folder / "weights.json", 1))
         log.log(1, {"eval/accuracy": 0.75})
@@ -84,6 +85,31 @@ def test_a_stopped_run_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     assert accuracies == [0.5, 0.25]
     manifest = read_json(directory / "manifest.json")
     assert (manifest["started"], manifest["resumed"]) == ("now", ["later"])
+
+
+def test_a_stopped_run_goes_on_with_the_same_data_and_weights_alone(tmp_path: Path) -> None:
+    """Files that a variable names are told apart by these hashes only; a toy world has neither."""
+    facts = {
+        key: value for key, value in killed.FACTS.items() if key not in ("base_sha256", "data")
+    }
+    known: dict[str, Any] = {
+        "base_sha256": "ba5e",
+        "data": {"train": "a.jsonl sha256 1", "heldout": "b.jsonl"},
+    }
+    others: list[dict[str, Any]] = [
+        {"base_sha256": "f00d"},
+        {"data": {**known["data"], "train": "a.jsonl sha256 2"}},
+    ]
+    for number, (then, now, goes_on) in enumerate(
+        [(facts, facts, True), ({**facts, **known}, {**facts, **known}, True)]
+        + [({**facts, **known}, {**facts, **known, **other}, False) for other in others]
+        + [(facts, {**facts, **known}, False)]
+    ):
+        directory = stopped(tmp_path / str(number), then)
+        with RunWriter(directory, now) as log:
+            assert (log.checkpoint is not None) is goes_on
+        kept = read_json(directory / "manifest.json")
+        assert {key: kept.get(key) for key in known} == {key: now.get(key) for key in known}
 
 
 @pytest.mark.parametrize("fact", SAME)

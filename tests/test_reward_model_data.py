@@ -61,7 +61,7 @@ def test_missing_data_is_told_before_anything_runs(
         monkeypatch.setenv(VARIABLE, str(tmp_path))
     else:
         monkeypatch.delenv(VARIABLE, raising=False)
-        monkeypatch.setattr("datasets.load_dataset", unreachable)
+        monkeypatch.setattr("datasets.load_dataset_builder", unreachable)
     experiment = load_experiment(EXPERIMENT, "laptop")
     with pytest.raises(UserError) as told:
         run_experiment(

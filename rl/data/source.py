@@ -169,21 +169,43 @@ def _hub_rows(
     split: str,
     revision: str,
 ) -> Iterator[Row]:
+    """Rows of the pinned commit: from the hub, or from the cache of `datasets` where the hub does
+    not answer. That cache gives no `data_dir` back without the hub.
+
+    Raises:
+        UserError: a revision that is no commit, or neither has it.
+    """
     if not re.fullmatch(r"[0-9a-f]{40}", revision):
         raise UserError(
             f"revision: expected a commit of the hub, 40 hexadecimal digits, got {revision!r}; a "
             "branch moves, and a run could not be repeated"
         )
-    # Here, as the import takes seconds that local files need not wait for.
+    # Here, as the imports take seconds that local files need not wait for.
     import datasets
+    from datasets.packaged_modules.cache.cache import Cache
+    from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is its client's
+        HTTPError,
+        XetDownloadError,
+    )
 
     part = {subset_is: subset} if subset else {}
+    failures = (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError)
     try:
-        table = datasets.load_dataset(name, split=split, revision=revision, **part)
-    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        builder = datasets.load_dataset_builder(name, revision=revision, **part)
+        if builder.hash != revision:  # without the hub it takes what was cached last, of any commit
+            builder = Cache(
+                repo_id=name,
+                dataset_name=builder.dataset_name,
+                config_name=builder.config.name,
+                version=str(builder.config.version),
+                hash=revision,
+            )
+        builder.download_and_prepare()
+        table = builder.as_dataset(split=split)
+    except (*failures, HTTPError, XetDownloadError) as error:
+        why = " ".join(str(error).split()) or "no more is said"
         raise UserError(
-            f"{name}: the hub did not give {split} at {revision} ({type(error).__name__}: "
-            f"{str(error).strip() or 'no more is said'}). Go online, or set {VARIABLE} to a "
-            "folder that holds it"
+            f"{name}: the hub did not give {split} at {revision} ({type(error).__name__}: {why}). "
+            f"Go online, or set {VARIABLE} to a folder that holds it"
         ) from None
     return iter(table)

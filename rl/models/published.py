@@ -8,8 +8,8 @@ hub, owner/name/config.json; without it huggingface_hub's cache is used, and fil
 import json
 import logging
 import re
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,10 @@ from rl.models.decoder import ARCHITECTURES
 
 VARIABLE = "RL_MODEL_DIR"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+GENERATION, TOKENIZER = "generation_config.json", "tokenizer_config.json"
 FETCHED = (
-    *("config.json", "generation_config.json", "*.safetensors", INDEX),
-    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("config.json", GENERATION, "*.safetensors", INDEX),
+    *("tokenizer.json", TOKENIZER, "special_tokens_map.json", "added_tokens.json"),
     *("vocab.json", "merges.txt", "chat_template.jinja"),
 )
 # What a setting is called in config.json, and its value where that says nothing.
@@ -49,7 +50,8 @@ def fetch(name: str, revision: str) -> Path:
     Args:
         name: on the hub, owner/name.
         revision: the hub's commit, 40 hexadecimal digits. What lies in RL_MODEL_DIR is taken as it
-            is; a run's manifest tells its weights by their hash.
+            is, and may lack generation_config.json or tokenizer_config.json; a run's manifest
+            tells its weights by their hash.
 
     Raises:
         UserError: it is not there, the hub does not give it, or it is damaged.
@@ -72,10 +74,12 @@ def fetch(name: str, revision: str) -> Path:
     return found
 
 
+@cache  # a hub that does not answer is waited for, half a minute, once in a process
 def _from_hub(name: str, revision: str) -> Path:
-    """From the cache if it is whole there, and nobody is asked; else what is missing is fetched."""
+    """What the cache lacks comes from the hub, which is asked nothing if it lacks nothing of a list
+    that it gave before. Where the hub does not answer, the cache will do if it is whole."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is httpx's
+    from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is its client's
         HTTPError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
@@ -93,14 +97,7 @@ def _from_hub(name: str, revision: str) -> Path:
         ignore_patterns=["*/*"],
     )
     try:
-        cached = Path(download(local_files_only=True))
-        _check_files(cached, name)
-    except (LocalEntryNotFoundError, UserError):
-        pass
-    else:
-        return cached
-    try:
-        found = Path(download())
+        return _whole(Path(download()), name, revision)
     except RepositoryNotFoundError:
         why = "no such checkpoint, or not for everybody"
     except RevisionNotFoundError:
@@ -109,27 +106,79 @@ def _from_hub(name: str, revision: str) -> Path:
         why = "it is not whole in the cache here, and the hub is out of reach or HF_HUB_OFFLINE set"
     except (OSError, ValueError, RuntimeError, HTTPError, XetDownloadError) as error:
         why = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-    else:
-        _check_files(found, name)
-        return found
-    raise UserError(
-        f"{name}: the hub did not give revision {revision} ({why}). Correct base.name and "
-        f"base.revision, go online, or set {VARIABLE} to a folder that holds it in {name}/"
-    )
+    try:  # a connection that breaks off is no reason for the library to look there
+        return _whole(Path(download(local_files_only=True)), name, revision)
+    except LocalEntryNotFoundError:
+        raise UserError(
+            f"{name}: the hub did not give revision {revision} ({why}). Correct base.name and "
+            f"base.revision, go online, or set {VARIABLE} to a folder that holds it in {name}/"
+        ) from None
 
 
-def _check_files(folder: Path, name: str) -> None:
-    """Configuration, tokenizer and weights are there, and each weight file is as long as it says.
+def _whole(snapshot: Path, name: str, revision: str) -> Path:
+    """The same, if nothing is missing: by the hub's list of files, to which the library held it; or
+    where none is kept, by the files without which a run would silently be another.
+
+    Raises:
+        UserError: something is, or is damaged.
+    """
+    from huggingface_hub import get_cached_repo_tree
+    from huggingface_hub.errors import CachedRepoTreeNotFoundError
+
+    try:
+        get_cached_repo_tree(name, revision=revision)
+        needed: tuple[str, ...] = ()
+    except CachedRepoTreeNotFoundError:
+        needed = (GENERATION, TOKENIZER)
+    _check_files(snapshot, name, needed=needed)
+    return snapshot
+
+
+def _check_files(folder: Path, name: str, *, needed: Sequence[str] = ()) -> None:
+    """Configuration, tokenizer, weights and what else is `needed` are there; what can be read
+    without the weights is sound, and each weight file is as long as it says.
 
     Raises:
         UserError: one is not.
     """
     _config(folder, name)
-    if not (folder / "tokenizer.json").is_file():
-        raise UserError(f"{name}: no tokenizer.json in {folder}; fetch the whole checkpoint")
-    _json(folder / "tokenizer.json", name)
+    for file in ("tokenizer.json", *needed):
+        if not (folder / file).is_file():
+            raise UserError(f"{name}: no {file} in {folder}; fetch the whole checkpoint")
+    for file in FETCHED:
+        if file.endswith(".json") and (folder / file).is_file():
+            _json(folder / file, name)
+    eos_ids(folder, name)
     for path in weight_files(folder, name):
         _shapes(path, name)
+
+
+def eos_ids(folder: Path, name: str) -> list[int]:
+    """Tokens that end a response: as generation_config.json lists them, else config.json; none if
+    neither does.
+
+    Raises:
+        UserError: one is no row of the model's vocabulary.
+    """
+    rows = _config(folder, name).get("vocab_size")
+    if not isinstance(rows, int) or rows < 1:
+        raise UserError(
+            f"{name}: config.json: expected a vocab_size of 1 or more, got {rows!r}; fetch it again"
+        )
+    for file in (GENERATION, "config.json"):
+        found = (
+            _json(folder / file, name).get("eos_token_id") if (folder / file).is_file() else None
+        )
+        if found is None:
+            continue
+        ids: list[Any] = found if isinstance(found, list) else [found]
+        if not all(type(i) is int and 0 <= i < rows for i in ids):
+            raise UserError(
+                f"{name}: {file}: expected eos_token_id of whole numbers from 0 to {rows - 1}, "
+                f"got {found!r}; fetch it again"
+            )
+        return ids
+    return []
 
 
 def weight_files(folder: Path, name: str) -> list[Path]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from itertools import groupby
-from json import loads
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from transformers import AutoTokenizer
 
 from rl.errors import UserError
 from rl.models.ends import Ends, Ids
+from rl.models.published import eos_ids
 
 UNKNOWN = "<|unknown|>"  # stands for an id that is no token: models have rows to spare
 
@@ -36,7 +36,7 @@ class PublishedTokenizer:
             self._stock: Any = AutoTokenizer.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False
             )
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             why = " ".join(str(error).split())
             raise UserError(
                 f"{name}: its tokenizer cannot be read ({type(error).__name__}: {why}); fetch the "
@@ -47,15 +47,15 @@ class PublishedTokenizer:
         self.size = len(stock)
         named = {t.content for t in stock.added_tokens_decoder.values() if t.special}
         self.marks = tuple(sorted({*named, *stock.all_special_tokens, UNKNOWN}))
-        eos_ids = _eos_ids(folder) or [i for i in [stock.eos_token_id] if i is not None]
-        if not eos_ids:
+        listed = eos_ids(folder, name) or [i for i in [stock.eos_token_id] if i is not None]
+        if not listed:
             raise UserError(
                 f"{name}: no eos_token_id in generation_config.json, config.json or the tokenizer; "
                 f"a response would have no end"
             )
-        self.eos_id: int = eos_ids[0]
+        self.eos_id: int = listed[0]
         self.pad_id: int = self.eos_id if stock.pad_token_id is None else stock.pad_token_id
-        closing = frozenset(eos_ids[1:]) | (self._turn_ends() if chat else frozenset())
+        closing = frozenset(listed[1:]) | (self._turn_ends() if chat else frozenset())
         self.ends = self._make_ends(closing - {self.eos_id}, end_text)
 
     def encode(self, text: str) -> Ids:
@@ -124,14 +124,3 @@ class PublishedTokenizer:
         if text is not None:  # the last character is printable ASCII, which stands for itself
             may_end |= {i for token, i in self._stock.get_vocab().items() if text[-1] in token}
         return Ends(closing, text, frozenset(may_end), self._plain)
-
-
-def _eos_ids(folder: Path) -> list[int]:
-    """As the checkpoint's files list them."""
-    for file in ("generation_config.json", "config.json"):
-        path = folder / file
-        if path.is_file():
-            found = loads(path.read_text(encoding="utf-8")).get("eos_token_id")
-            if found is not None:
-                return list(found) if isinstance(found, list) else [found]
-    return []

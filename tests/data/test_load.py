@@ -1,10 +1,8 @@
-"""Where preference data come from: files in either layout, the hub, real ones where they are."""
+"""Where preference data come from: files in either layout, real ones where they are."""
 
 import gzip
 import json
-import sys
 from collections import Counter
-from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -132,63 +130,6 @@ def test_bad_arguments(monkeypatch, changed, told):
     monkeypatch.delenv("RL_DATA_DIR", raising=False)
     with pytest.raises(UserError, match=told):
         load(**changed)
-
-
-class HubError(Exception):
-    pass
-
-
-def hub(monkeypatch, load_dataset):
-    """A stand-in for `datasets`: its import takes seconds."""
-    monkeypatch.delenv("RL_DATA_DIR", raising=False)
-    fake = SimpleNamespace(
-        load_dataset=load_dataset, exceptions=SimpleNamespace(DatasetsError=HubError)
-    )
-    monkeypatch.setitem(sys.modules, "datasets", fake)
-
-
-def test_without_a_folder_the_hub_is_asked_for_the_pinned_commit(monkeypatch):
-    asked = []
-    hub(monkeypatch, lambda *names, **how: asked.append((names, how)) or rows(2))
-    found = load()
-    assert asked == [
-        (
-            ("Anthropic/hh-rlhf",),
-            {"split": "test", "revision": COMMIT, "data_dir": "harmless-base"},
-        )
-    ]
-    assert len(found.preferences) == 2
-    assert found.source == f"Anthropic/hh-rlhf {COMMIT} harmless-base test"
-
-
-@pytest.mark.parametrize(
-    "error", [ConnectionError("no route"), HubError("gone"), ValueError("Unknown split")]
-)
-def test_a_hub_out_of_reach_is_one_clear_error(monkeypatch, error):
-    def fail(*_, **__):
-        raise error
-
-    hub(monkeypatch, fail)
-    with pytest.raises(UserError, match=f"did not give test.*{error}.*set RL_DATA_DIR"):
-        load()
-
-
-def test_the_library_itself_reads_the_same_layout(tmp_path, monkeypatch):
-    """`datasets` given a folder in the hub's layout, by the call that is made to the hub."""
-    datasets = pytest.importorskip("datasets")
-    put(tmp_path / f"{HUB}/test.jsonl.gz", rows(3))
-    real = datasets.load_dataset
-
-    def local(name, **how):
-        how.pop("revision")
-        return real(str(tmp_path / name), cache_dir=str(tmp_path / "cache"), **how)
-
-    monkeypatch.delenv("RL_DATA_DIR", raising=False)
-    monkeypatch.setattr(datasets, "load_dataset", local)
-    from_hub = load().preferences
-    monkeypatch.setenv("RL_DATA_DIR", str(tmp_path))
-    assert from_hub == load().preferences
-    assert len(from_hub) == 3
 
 
 def pair(prompt, chosen="a", rejected="b"):

@@ -13,7 +13,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from rl.digests import file_sha256, json_sha256
 from rl.errors import UserError
-from rl.models import FusedDecoder, check_model, fetch, load_decoder, weights_sha256
+from rl.models import FusedDecoder, check_model, fetch, load_decoder, published, weights_sha256
 from rl.models.fused import can_fuse
 from rl.rollout.decoding import rows_at_once
 from tests.published.checkpoint import (
@@ -45,6 +45,7 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("RL_MODEL_DIR", raising=False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    published._from_hub.cache_clear()
     return tmp_path / "hub"
 
 
@@ -135,11 +136,25 @@ def torn_config(folder: Path) -> None:
     (folder / "config.json").write_text("{", encoding="utf-8")
 
 
+def damaged(file: str, text: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        (folder / file).write_text(text, encoding="utf-8")
+
+    return change
+
+
 def listed_outside(folder: Path) -> None:
     no_weights(folder)
     index = {"weight_map": {"lm_head.weight": "../model.safetensors"}}
     path = folder / "model.safetensors.index.json"
     path.write_text(json.dumps(index), encoding="utf-8")
+
+
+def ends(file: str, ids: Any) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        change_json(folder / file, eos_token_id=ids)
+
+    return change
 
 
 def with_config(**changes: Any) -> Callable[[Path], None]:
@@ -161,6 +176,26 @@ SPOILED: list[tuple[Callable[[Path], None], str]] = [
     (cut_short, r"model\.safetensors is damaged \(.*\); fetch it again"),
     (no_tokenizer, r"no tokenizer\.json in .*; fetch the whole checkpoint"),
     (torn_config, r"config\.json cannot be read \(.*\); fetch it again"),
+    (damaged("generation_config.json", '{"eos_token_id": 39'), "n_config.json cannot be read"),
+    (
+        damaged("generation_config.json", ""),
+        r"generation_config\.json cannot be read \(.*\); fetch",
+    ),
+    (
+        damaged("generation_config.json", "[]"),
+        r"generation_config\.json: expected a JSON object; f",
+    ),
+    (damaged("tokenizer_config.json", "[]"), r"tokenizer_config\.json: expected a JSON object; fe"),
+    (damaged("tokenizer_config.json", "{"), r"tokenizer_config\.json cannot be read \(.*\); fetch"),
+    (
+        ends("generation_config.json", "x"),
+        r"generation_config\.json: expected eos_token_id of whole numbers from 0 to 419, got 'x';",
+    ),
+    (ends("generation_config.json", [397, 99999]), r"from 0 to 419, got \[397, 99999\]; fetch it"),
+    (ends("generation_config.json", 420), "from 0 to 419, got 420; fetch it again"),
+    (ends("generation_config.json", -1), "from 0 to 419, got -1; fetch it again"),
+    (ends("generation_config.json", True), "from 0 to 419, got True; fetch it again"),
+    (with_config(vocab_size="x"), r"config\.json: expected a vocab_size of 1 or more, got 'x'; f"),
     (listed_outside, "lists no weight files; fetch it again"),
     (
         with_config(auto_map={"AutoModel": "modeling.Tiny"}),
@@ -173,7 +208,7 @@ SPOILED: list[tuple[Callable[[Path], None], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("spoil", "told"), SPOILED, ids=[told[:20] for _, told in SPOILED])
+@pytest.mark.parametrize(("spoil", "told"), SPOILED, ids=range(len(SPOILED)))
 def test_a_spoiled_checkpoint_is_one_message(
     checkpoint: Path, spoil: Callable[[Path], None], told: str
 ) -> None:

@@ -86,6 +86,16 @@ def test_eos_is_what_the_checkpoint_generates_with(models: Path, tmp_path: Path)
     assert (tokenizer.eos_id, tokenizer.ends.token_ids) == (399, {397})
 
 
+def test_a_damaged_tokenizer_is_one_message(models: Path, tmp_path: Path) -> None:
+    for path in (models / NAME).iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    change_json(tmp_path / "tokenizer_config.json", tokenizer_class=3)
+    with pytest.raises(
+        UserError, match=r"its tokenizer cannot be read \(AttributeError: .*\); fetch"
+    ):
+        PublishedTokenizer(tmp_path, NAME)
+
+
 def test_an_end_in_words_is_seen_however_it_is_cut_into_tokens(models: Path) -> None:
     tokenizer = PublishedTokenizer(models / NAME, NAME, end_text="</answer>")
     ends = tokenizer.ends
