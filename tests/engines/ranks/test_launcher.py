@@ -1,7 +1,8 @@
 """A tiny experiment on two ranks under DeepSpeed's launcher, with accidents.
 
 Three launches: rank 1 is killed in the first; the second does the other run; in the third, of a
-hostfile that names this machine, the killed run goes on to its end and Ctrl-C ends the next.
+hostfile that names this machine, the killed run goes on to its end and Ctrl-C ends the next. In
+another the disk is full.
 """
 
 import os
@@ -57,12 +58,17 @@ def ranks_only(root: Path) -> dict[int, int]:
     return found
 
 
+def logged(run: Path) -> int:
+    """How many lines."""
+    log = run / "metrics.jsonl"
+    return log.read_bytes().count(b"\n") if log.exists() else 0
+
+
 def wait_for(run: Path, lines: int) -> None:
     """Until so many lines are logged and a checkpoint is there."""
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
-        log = run / "metrics.jsonl"
-        if log.exists() and log.read_bytes().count(b"\n") >= lines and run_status(run) == "running":
+        if logged(run) >= lines and run_status(run) == "running":
             return
         time.sleep(0.02)
     raise AssertionError(f"{run}: nothing was logged")
@@ -187,18 +193,23 @@ def test_the_other_run_is_done_and_nothing_is_left_behind(accident: Accident, al
     }
 
 
-def test_the_killed_run_goes_on_and_ctrl_c_leaves_nothing(accident: Accident, alone: Place) -> None:
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_killed_run_goes_on_and_a_stop_leaves_nothing(
+    sent: signal.Signals, status: int, accident: Accident, alone: Place
+) -> None:
     root, label = accident.place.root, accident.place.label
+    victim = label / "victim" / "seed-0"
+    before = logged(victim)
     (root / "hosts").write_text("# one machine\nlocalhost slots=2\n")
     asked = command(root, "--arms=long,plain,victim", "--seeds=0", "--hostfile=hosts")
     try:
-        wait_for(label / "victim" / "seed-0", 6)
+        wait_for(victim, before + 6)
         assert len(ranks_only(root)) == 2
-        asked.send_signal(signal.SIGINT)
+        asked.send_signal(sent)
         said, _ = asked.communicate(timeout=PATIENCE_S)
     finally:
         asked.kill()
-    assert asked.returncode == 130, said
+    assert asked.returncode == status, said
     assert "stopped; the same command goes on with the runs that are left" in said
     assert "Traceback" not in said
     assert of_ranks(root) == {}
@@ -206,7 +217,7 @@ def test_the_killed_run_goes_on_and_ctrl_c_leaves_nothing(accident: Accident, al
     manifest = read_json(label / "long" / "seed-0" / "manifest.json")
     assert (manifest["status"], manifest["ranks"]) == ("complete", [2, 2])
     assert len(manifest["resumed"]) == 1
-    assert run_status(label / "victim" / "seed-0") == "running"
+    assert run_status(victim) == "running"
 
 
 FULL = """
