@@ -4,9 +4,11 @@
 import argparse
 import math
 import os
+import signal
 import sys
 from functools import partial
 from pathlib import Path
+from types import FrameType
 
 from rl.config import (
     find_experiment,
@@ -19,14 +21,26 @@ from rl.files import CHECKPOINT_SECONDS
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; the exit status is 0 if all went well, 2 for bad input, and 1 if a run failed
-    or is not what the evidence says."""
+    or is not what the evidence says; 128 and the signal's number if Ctrl-C or a termination
+    stopped it."""
     options = _parser().parse_args(arguments)
     commands = {"run": _run, "verify": _verify, "tune": _tune, "needs": _needs}
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         return exit_status(lambda: commands[options.command](options))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("\nstopped; the same command goes on with the runs that are left", file=sys.stderr)
-        return 130
+        return 128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class Terminated(KeyboardInterrupt):
+    """What a batch system or `kill` asks for: as Ctrl-C, so that no process of ours stays."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as Python calls it
+    raise Terminated
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -101,6 +115,7 @@ def _run(options: argparse.Namespace) -> int:
     from rl.runner.ray_worker import RayWorker
 
     with joined(options.ray) as cluster:
+        signal.signal(signal.SIGTERM, _terminate)  # Ray has put a handler of its own there
         jobs = cluster.slots if given is None else min(given, cluster.slots)
         return 0 if start(jobs=jobs, hire=partial(RayWorker, cluster)) else 1
 

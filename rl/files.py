@@ -70,23 +70,39 @@ def named(path: Path) -> Iterator[None]:
 def write_folder(target: Path, write: Callable[[Path], None]) -> None:
     """Have `write` fill a folder that appears whole or not; an old one makes room at the end.
 
+    Whatever ends this before, nothing is left of it.
+
     Raises:
-        UserError: it could not be written; nothing is left of it.
+        UserError: it could not be written.
     """
     partial = target.with_suffix(_PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
     try:
         with named(target):
             partial.mkdir(parents=True)
-            write(partial)
+            _fill(partial, write)
             for path in (p for p in partial.rglob("*") if p.is_file()):
                 with path.open("rb") as file:
                     os.fsync(file.fileno())
             if target.exists():
                 shutil.rmtree(target)
             partial.rename(target)
-    except UserError:
+    except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _fill(folder: Path, write: Callable[[Path], None]) -> None:
+    """torch says RuntimeError where the disk is full, and others do elsewhere: who is right is
+    found by writing.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    try:
+        write(folder)
+    except RuntimeError:
+        (folder / "room").write_bytes(bytes(2**20))
         raise
 
 

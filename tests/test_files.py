@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,24 @@ def test_a_place_that_cannot_be_written_is_named() -> None:
     )
 
 
+FULL_FOLDER = """
+import pathlib, sys, torch
+from rl.files import write_folder
+place = pathlib.Path(sys.argv[1])
+try:
+    write_folder(place / "x", lambda folder: torch.save(torch.ones(10**6), folder / "x.pt"))
+finally:
+    print(list(place.iterdir()))
+"""
+
+
+def test_torchs_word_for_a_full_disk_is_translated() -> None:
+    place, said = in_a_small_place("size=256k", [sys.executable, "-c", FULL_FOLDER])
+    told = f"rl.errors.UserError: {place}/x: cannot be written (No space left on device); what was"
+    assert said.splitlines()[-1].startswith(told)
+    assert "[]" in said.splitlines()
+
+
 def test_checkpoints_come_whole_and_the_last_counts(tmp_path: Path) -> None:
     kept = Checkpoints(tmp_path / "c", every_s=0)
     assert kept.last() is None
@@ -108,14 +127,19 @@ def test_a_checkpoint_that_fails_leaves_the_one_before(tmp_path: Path) -> None:
         kept.keep(2, full)
     assert [path.name for path in tmp_path.iterdir()] == ["step-000000001"]
 
-    def killed(folder: Path) -> None:
+    def fails(error: BaseException, folder: Path) -> None:
         (folder / "half").write_bytes(b"x")
-        raise KeyboardInterrupt
+        raise error
 
-    with pytest.raises(KeyboardInterrupt):
-        kept.keep(3, killed)
-    assert (tmp_path / "step-000000003.partial").exists()
+    for error in (KeyboardInterrupt(), RuntimeError("there is room")):
+        with pytest.raises(type(error)):
+            kept.keep(3, partial(fails, error))
+        assert [path.name for path in tmp_path.iterdir()] == ["step-000000001"]
+    cut = tmp_path / "step-000000003.partial"  # as a kill leaves it
+    cut.mkdir()
     assert kept.last() == tmp_path / "step-000000001"
+    kept.keep(3, lambda folder: write_json(folder / "x.json", 3))
+    assert [path.name for path in tmp_path.iterdir()] == ["step-000000003"]
 
 
 def test_checkpoints_are_due_after_so_many_seconds(

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import yaml
 
 from rl.artifacts import read_lines, run_status
 from rl.config import config_digest, load_experiment
@@ -237,6 +238,31 @@ def test_base_model_is_shared_and_not_made_again(first: Place, second: Place) ->
     one, two = (untouched(base_directory(p.runs / "base-models", config)) for p in (first, second))
     assert list(one.values()) == list(two.values())  # the copy kept its times: not made again
     assert "base model" not in first.said + second.said
+
+
+def test_a_base_model_that_fails_costs_its_own_runs_alone(first: Place, tmp_path: Path) -> None:
+    directory = write_experiment(tmp_path)
+    config = yaml.safe_load((directory / "config.yaml").read_text())
+    config["arms"]["other"] = {"base.optim.lr": 1e30}
+    config["varies"] = [*config["varies"], "base.optim.lr"]
+    (directory / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    shutil.copytree(first.runs / "base-models", tmp_path / "runs/base-models")
+    here = Place(tmp_path, "", False)
+    with capture() as said:
+        done = run_experiment(
+            here.experiment(),
+            runs=tmp_path / "runs",
+            arms=["plain", "other"],
+            seeds=None,
+            jobs=1,
+            fresh=False,
+        )
+    assert not done
+    assert [run_status(run) for run in runs_of(here, 0, 1)[:2]] == ["complete", "complete"]
+    assert not (here.label / "other").exists()
+    (report,) = "".join(said).split("\nfailed: ")[1:]
+    assert report.startswith("base model: FloatingPointError: gradient norm is nan")
+    assert report.endswith("\nnot begun, for want of their base model: 2 runs\n")
 
 
 def test_what_a_person_sees(first: Place, second: Place) -> None:

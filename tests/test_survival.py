@@ -6,6 +6,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -83,6 +85,34 @@ def test_ten_kills_at_random_moments_change_nothing(undisturbed: Path, tmp_path:
     assert (cache / name).read_bytes() == (undisturbed / "runs/base-models" / name).read_bytes()
 
 
+def lives(root: Path) -> list[int]:
+    """Processes that work there."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cwd"):
+        with suppress(OSError):  # it has just ended
+            if path.readlink() == root:
+                found.append(int(path.parent.name))
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_is_told_and_no_process_stays(
+    undisturbed: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    write_experiment(tmp_path, {"steps": 30})
+    shutil.copytree(undisturbed / "runs/base-models", tmp_path / "runs/base-models")
+    process = started(tmp_path)
+    while not list(tmp_path.rglob("metrics.jsonl")):
+        assert process.poll() is None
+        time.sleep(0.1)
+    assert len(lives(tmp_path)) >= 3
+    process.send_signal(number)
+    said, _ = process.communicate()
+    assert process.returncode == 128 + number
+    assert said.endswith("\nstopped; the same command goes on with the runs that are left\n")
+    assert lives(tmp_path) == []
+
+
 def test_of_two_started_at_once_one_runs_and_one_says_so(undisturbed: Path, tmp_path: Path) -> None:
     write_experiment(tmp_path, {"steps": 30})
     shutil.copytree(undisturbed / "runs/base-models", tmp_path / "runs/base-models")
@@ -100,6 +130,7 @@ def test_of_two_started_at_once_one_runs_and_one_says_so(undisturbed: Path, tmp_
 FULL = """
 cd "$1" && cp -r "$0"/. . && export PYTHONPATH={root}
 {command}; echo "status $?"
+find runs -name "*.partial"
 mount -o remount,size=64m "$1"
 {command}; echo "status $?"
 cp -r runs/90-mini/laptop "$0/result"
@@ -118,8 +149,9 @@ def test_a_full_disk_stops_runs_which_go_on_when_there_is_room(
     _, said = in_a_small_place(size, ["bash", "-c", script, str(tmp_path)])
     first, second, _ = said.split("status ")
     assert "cannot be written (No space left on device); what was logged before is kept" in first
-    assert first.count("failed: ") >= 1
-    assert second.startswith("1\n")
+    assert first.count("failed: ") == first.count("cannot be written") >= 1
+    assert "enforce" not in first
+    assert second.startswith("1\n90-mini")  # no partial folder is listed between
     assert said.endswith("status 0\n")
     for name, content in logs(undisturbed).items():
         assert (tmp_path / "result" / name).read_bytes() == content

@@ -1,7 +1,7 @@
 r"""Whether a clean answer is the reference, or which comparisons by algebra say so.
 
 An equation states its last side, and no other side may say anything else: x = 1 + 1 = 2 is 2, while
-x = 1 = 2 is nothing. The first side may be a name (x, f(x), \theta) or words.
+x = 1 = 2 is nothing. The first side may be a name (rl.rewards.maths_names).
 """
 
 import re
@@ -9,22 +9,16 @@ from collections.abc import Iterable
 
 from rl.rewards.maths import Verdict
 from rl.rewards.maths_arithmetic import arithmetic
+from rl.rewards.maths_names import is_name, is_relation, words
 from rl.rewards.maths_plain import WHOLE_WRAP, Quantity, key, quantity
-from rl.rewards.maths_units import COUNTING, is_number_word, split_unit
+from rl.rewards.maths_units import split_unit
 
 MOST_SIDES = 10  # of a chain of equations: each may take a comparison
 
-# What may stand before an equals sign as the name of what is asked for: x, x_1, f(x), (x,y), a+b.
-NAME = (
-    r"(?:(?!or|and)[A-Za-z]{1,3}|\\(?!not|ne)[a-z]+)(?:_(?:\w|\{\w+\}))?'?"
-    r"(?:\([A-Za-z0-9, ]*\))?"
-)
-NAMES = re.compile(rf"{NAME}(?:\s*[-+]\s*{NAME})*|\(\s*{NAME}(?:\s*,\s*{NAME})*\s*\)")
 EQUALS = re.compile(r"(?<!\\not)(?<![<>!:=])=(?!=)|\\in(?![A-Za-z])")
 SEVERAL = re.compile(r"[,;]|(?<![A-Za-z])(?:and|or)(?![A-Za-z])")
 ABOUT = re.compile(r"\\(?:thick)?(?:approx|approxeq|simeq)(?![A-Za-z])")
 
-WORDS = re.compile(r"[A-Za-z ,.'()-]*[A-Za-z][A-Za-z ,.'()-]*")
 BRACES = (re.compile(r"(?:\\\{|\\lbrace).*(?:\\\}|\\rbrace)"), re.compile(r"[(\[].*[)\]]"))
 BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 
@@ -77,7 +71,7 @@ def without_name(text: str) -> list[str] | None:
     x = 5, y = 3 is more.
     """
     name, *values = (side.strip() for side in EQUALS.split(text))
-    if not values or not _is_name(name):
+    if not values or not is_name(name) or is_relation(name, " ".join(values)):
         return None
     if not name or not SEVERAL.search(text):
         return values
@@ -94,7 +88,7 @@ def _value_of_name(reference: str) -> str:
 def _number(stated: str, expected: Quantity) -> Verdict:
     """The verdict on a number, or on a chain of equations that ends with one."""
     first, *sides = (side.strip() for side in EQUALS.split(stated))
-    if not sides or not _is_name(first):
+    if not sides or not is_name(first):
         sides = [first, *sides]
     found = quantity(sides[-1], loose=True)
     if found is None:
@@ -105,17 +99,9 @@ def _number(stated: str, expected: Quantity) -> Verdict:
         working = quantity(side, loose=True) or plain
         if working is None:
             return Verdict.UNREAD
-        if not working.same(found):
+        if not working.same(found) or working.has_other_unit(expected):
             return Verdict.WRONG
     return Verdict.RIGHT if found.same(expected) else Verdict.WRONG
-
-
-def _is_name(side: str) -> bool:
-    """Whether the first side of an equation names what the others are: x, Total, nothing."""
-    if not side or (NAMES.fullmatch(side) and not COUNTING.fullmatch(side)):
-        return True
-    words = _words(side)
-    return words is not None and not any(map(is_number_word, re.findall(r"[a-z]+", words)))
 
 
 def _value(stated: str, reference: str) -> Decision:
@@ -123,7 +109,7 @@ def _value(stated: str, reference: str) -> Decision:
     if key(stated) == key(reference):
         return Verdict.RIGHT
     if WHOLE_WRAP.fullmatch(reference) or WHOLE_WRAP.fullmatch(stated):
-        word, said = _words(reference), _words(stated)
+        word, said = words(reference), words(stated)
         if word is not None:
             return Verdict.RIGHT if said == word else Verdict.WRONG
     return _algebra(stated, reference)
@@ -150,16 +136,6 @@ def _algebra(stated: str, reference: str) -> Decision:
     if said and unit and said != unit:
         return Verdict.WRONG
     return [(_latex(reference), _latex(stated))]
-
-
-def _words(text: str) -> str | None:
-    """Words in lower case; None if the text is anything else. (C) is C."""
-    whole = WHOLE_WRAP.fullmatch(text)
-    bare = whole[1] if whole else text
-    if not WORDS.fullmatch(bare):
-        return None
-    words = " ".join(bare.casefold().split()).removesuffix(".")
-    return words[1:-1] if re.fullmatch(r"\([a-z]\)", words) else words
 
 
 def _balanced(text: str) -> bool:

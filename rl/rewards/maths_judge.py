@@ -20,7 +20,14 @@ Where a verdict is a choice (`!` where math-verify alone says the other thing):
     6\sqrt{2}     \sqrt{72}        right    yet here it may be one, as no form is asked for
     6\sqrt{2}     8.485281         wrong !  floats agree in 12 decimals, not in 6
     1/3           0.333333         wrong !  no rounding
-    2\pi          3 = 2\pi         wrong !  3 is no name of it; x is
+    2\pi          3 = 2\pi         wrong !  3 is no name of it; x, f(3), a/b and \angle A are
+    12            -x = 12          unread ! nor is -x: it says that x is -12
+    a/b           b/a = a/b        wrong !  nor are names that are related to each other
+    3             \sqrt{9} = 3     right    a number on the left says the same, exactly,
+    4             \sqrt{9} = 4     wrong !  or something else,
+    2             \log(100) = 2    unread ! or is not worked out
+    10            C(5,2) = 10      right    nobody says what a letter stands for: 11 were right too
+    100 ft        100 sq ft        wrong    a square is no length
     (2,3)         \{2,3\}          wrong !  an interval or a pair is no set
     (2,3)         2,3              right    the brackets of a pair may be left out
     113_4         113_5            wrong !  a base may be left out, but not be another

@@ -36,12 +36,16 @@ SYMBOLS = {
     "\u00ba": "\u00b0",  # the ordinal sign for the degree sign
     "\uff05": "%",
 }
+QUAD = r"\\q?quad(?![A-Za-z])"
+BOLD = r"\\(?:boldsymbol|bm|underline)(?![A-Za-z])"
+BRACED = r"((?:[^{}]|\{[^{}]*\})*)"
 REWRITES = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
         # Emphasis, which stands apart: 2**3** is none.
         (r"(?:^|(?<=[\s=]))(\*{1,3})(?!\s)([^*]+)(?<!\s)\1(?=[\s.]|$)", r"\2"),
         (r"(^|=)\s*~", r"\1 \\approx "),  # elsewhere a space that breaks no line
+        (r"(^|=)\s*US(?:D|\\?\$)\s*(?=[-+]?[0-9.])", r"\1\\$"),
         (r"\u221a\s*(?:([0-9]+|[A-Za-z])|\(([^()]*)\))", r"\\sqrt{\1\2}"),
         (r"\u221a", r"\\sqrt "),
         (r"\\(?:left|right|displaystyle)(?![A-Za-z])\s*", ""),
@@ -52,7 +56,10 @@ REWRITES = tuple(
         (r"(?<=[0-9])\\,(?=[0-9]{3}(?![0-9]))", ","),
         (r"(?<!\\)\\[,;: ()\[\]]|(?<!\\)\$|~", " "),
         (r"(?<!\\)\\([%$])", r"\1"),
+        # Layout at the ends only: 5 \quad 1/2 is two numbers, and a matrix has \\ inside.
+        (rf"^(?:\s|{QUAD})+|(?<![\s\\])(?:\s|{QUAD}|\\)+\.?$", ""),
         (r"\s*\^\s*(?:\\circ(?![A-Za-z])|\{\s*\\circ\s*\})|\\degree(?![A-Za-z])", "°"),
+        (rf"(^|=)\s*{BOLD}\s*\{{{BRACED}\}}(?=[\s=°%]|\\text|\\mathrm|\.?$)", r"\1\2"),
     )
 )
 
@@ -118,12 +125,16 @@ class Quantity:
 
     def same(self, other: "Quantity") -> bool:
         """Equal in value, and in the unit where both write one."""
-        if self.unit and other.unit and self.unit != other.unit:
+        if self.has_other_unit(other):
             return False
         if self.percent == other.percent:
             return self.value == other.value
         share, plain = (self, other) if self.percent else (other, self)
         return plain.value in (share.value, share.value / 100)
+
+    def has_other_unit(self, other: "Quantity") -> bool:
+        """Whether both write a unit, and not the same one."""
+        return bool(self.unit and other.unit and self.unit != other.unit)
 
 
 def too_long(text: str) -> bool:
@@ -146,8 +157,8 @@ def clean(text: str) -> str:
     r"""An answer in a plainer writing that means the same.
 
     Decimal digits of every script become ASCII, invisible characters go, and so do \left, \right,
-    thin spaces, the dollars around mathematics, asterisks of emphasis and a full stop. `\$` becomes
-    a dollar, a root sign \sqrt.
+    thin spaces, the dollars around mathematics, emphasis by asterisks, \boldsymbol or \underline, a
+    \quad or \\ at an end and a full stop. `\$`, USD and US$ become a dollar, a root sign \sqrt.
     """
     plain = "".join(
         SYMBOLS.get(c) or str(unicodedata.decimal(c, c))

@@ -62,8 +62,8 @@ def read_unit(rest: str, *, loose: bool) -> tuple[str, ...] | None:
     r"""The unit that the text behind a number is, in one writing; () if none, None if it is more.
 
     Words in \text{...} count, and bare words of two letters or more that are listed above: x, ab
-    and m are variables. `loose`: so do other bare words after a space, as in "5 m" and "40 rolls";
-    the first has three letters or is listed.
+    and m are variables, though not in sq m. `loose`: so do other bare words after a space, as in
+    "5 m" and "40 rolls"; the first has three letters or is listed.
     """
     words: list[str] = []
     at, rest = 0, rest.rstrip()
@@ -74,7 +74,9 @@ def read_unit(rest: str, *, loose: bool) -> tuple[str, ...] | None:
             inner = _wrapped(piece[1])
         elif piece and piece["word"]:
             apart = rest[at].isspace() or words[-1:] == ["/"]
-            if not _is_unit(piece["word"].rstrip("."), first=not words, loose=loose and apart):
+            shaped = bool(words) and words[-1].lower().rstrip(".") in SHAPES
+            unit = piece["word"].rstrip(".")
+            if not _is_unit(unit, first=not words, shaped=shaped, loose=loose and apart):
                 return None
         if piece is None or inner is None:
             return None
@@ -84,11 +86,12 @@ def read_unit(rest: str, *, loose: bool) -> tuple[str, ...] | None:
     return _in_one_writing(words) if _make_sense(words) else None
 
 
-def _is_unit(word: str, *, first: bool, loose: bool) -> bool:
-    known = word.lower() in UNITS or _canonical(word) in UNITS.values()
+def _is_unit(word: str, *, first: bool, shaped: bool, loose: bool) -> bool:
+    small = word.lower()
+    known = small in UNITS or small in SHAPES or _canonical(word) in UNITS.values()
     if loose:
         return known or len(word) > (2 if first else 1)
-    return known and len(word) > 1
+    return known and (shaped or len(word) > 1)
 
 
 def is_number_word(word: str) -> bool:
@@ -98,16 +101,21 @@ def is_number_word(word: str) -> bool:
 
 
 def _make_sense(words: Sequence[str]) -> bool:
-    """Whether words and signs can be a unit in this order: 5/hour is one, 5/x, 5%% and 5^2 none."""
+    """Whether words and signs can be a unit in this order: 5/hour is one, 5/x, 5%% and 5^2 none.
+
+    A shape has a unit behind it, or before it at the end: sq ft, ft sq; 5 sq and 5 sq % are none.
+    """
     if len(words) > MOST_WORDS or any(is_number_word(word) for word in words):
         return False
     signs = [word for word in words if not word[0].isalpha()]
     if len(set(signs)) < len(signs) or words[-1:] == ["/"]:
         return False
-    for before, word in zip(["", *words], words, strict=False):
+    for before, word, after in zip(["", *words], words, [*words[1:], ""], strict=False):
         if word.startswith("_") and len(words) > 1:
             return False
         if word.startswith("^") and not before.isalpha():
+            return False
+        if word in SHAPES and (before in SHAPES or not (after or before).isalpha()):
             return False
     return words[:1] != ["/"] or len(words[1]) > 2
 
@@ -145,7 +153,7 @@ def _canonical(word: str) -> str:
 
 
 def _in_one_writing(words: Sequence[str]) -> tuple[str, ...]:
-    """Square feet as ft ^2, per as /."""
+    """Square feet and feet square as ft ^2, per as /."""
     found: list[str] = []
     shape = ""
     for word in words:
@@ -156,4 +164,4 @@ def _in_one_writing(words: Sequence[str]) -> tuple[str, ...]:
         if shape:
             found.append(shape)
             shape = ""
-    return tuple(found)
+    return (*found, shape) if shape else tuple(found)

@@ -1,10 +1,8 @@
 """Arms x seeds over worker processes: what is done is skipped, what fails is told."""
 
 import os
-from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from rl.artifacts import run_directory, run_fault, run_status
@@ -23,6 +21,7 @@ from rl.errors import UserError
 from rl.files import CHECKPOINT_SECONDS, lock, named, read_json, write_json
 from rl.runner.base_models import base_directory
 from rl.runner.launch import Launch
+from rl.runner.pool import work_through
 from rl.runner.progress import Progress
 from rl.runner.provenance import source_state
 from rl.runner.ranked import RankedWorker
@@ -110,15 +109,17 @@ def _run(
             Job(RunSpec("", 0, config), root, cache, facts, checkpoint_seconds)
             for config in _missing_bases(todo, cache)
         ]
-        failed = _work_through(bases, jobs=1, progress=progress, hire=LocalWorker)
-        if not failed:
-            queue = [Job(spec, root, cache, facts, checkpoint_seconds) for spec in todo]
-            failed = _work_through(queue, jobs=jobs, progress=progress, hire=hire)
+        failed = work_through(bases, jobs=1, progress=progress, hire=LocalWorker)
+        queue = [Job(spec, root, cache, facts, checkpoint_seconds) for spec in todo]
+        ready = [job for job in queue if not _missing_bases([job.spec], cache)]
+        failed += work_through(ready, jobs=jobs, progress=progress, hire=hire)
     for job, why in failed:
         print(f"\nfailed: {job.name}: {why}")
         if job.log_file.exists():
             tail = job.log_file.read_text(encoding="utf-8", errors="replace").splitlines()
             print("\n".join(f"  {line}" for line in tail[-LOG_TAIL:]))
+    if len(ready) < len(queue):
+        print(f"\nnot begun, for want of their base model: {len(queue) - len(ready)} runs")
     return not failed
 
 
@@ -255,43 +256,3 @@ def _missing_bases(todo: list[RunSpec], cache: Path) -> list[ProgramConfig]:
         if (made := spec.config.base_model()) is not None
     }
     return [config for directory, config in wanted.items() if not directory.exists()]
-
-
-def _work_through(
-    todo: list[Job], *, jobs: int, progress: Progress, hire: Callable[[], Worker]
-) -> list[tuple[Job, str]]:
-    """Every job on `jobs` workers at a time, each got by `hire`; returns those that failed, which
-    harm no other."""
-    queue = deque(todo)
-    failed: list[tuple[Job, str]] = []
-    busy: dict[Connection, tuple[Worker, Job]] = {}
-
-    def give(worker: Worker) -> None:
-        job = queue.popleft()
-        busy[worker.connection] = worker, job
-        progress.start(job.name, job.steps)
-        worker.give(job)
-
-    try:
-        while queue and len(busy) < jobs:
-            give(hire())
-        while busy:
-            ready = wait(list(busy))
-            for connection in [one for one in busy if one in ready]:
-                worker, job = busy[connection]
-                kind, *rest = worker.hear()
-                if kind == "step":
-                    progress.step(job.name, *rest)
-                    continue
-                del busy[connection]
-                progress.finish(job.name, ok=kind == "done")
-                if kind == "failed":
-                    failed.append((job, rest[0]))
-                if kind == "failed" or not queue:
-                    worker.dismiss()
-                if queue:
-                    give(hire() if kind == "failed" else worker)
-    finally:  # after Ctrl-C: their runs go on from their checkpoints another time
-        for worker, _ in busy.values():
-            worker.kill()
-    return failed
