@@ -165,20 +165,24 @@ def test_no_launcher_outlives_the_one_who_hears_it(place: Path, tmp_path: Path) 
     assert list(place.iterdir()) == []
 
 
+@pytest.mark.parametrize("fits", [True, False])
 def test_ranks_are_met_elsewhere_if_temporary_files_are_too_deep(
-    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    *, fits: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The path of a socket has 107 bytes at most."""
-    deep = place / ("x" * 90)
-    deep.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(deep))
-    worker = RankedWorker(StandIn({"localhost": 1}), tmp_path / "logs")
-    folder = Path(worker._folder)
-    assert folder.parent == Path("/tmp")  # noqa: S108 - the one short place that is always there
-    assert folder.stat().st_mode & 0o777 == 0o700
-    worker.kill()
-    assert not folder.exists()
-    assert list(deep.iterdir()) == []
+    """The path of a socket has 107 bytes at most; `/rl-ranks-12345678/runner` has 25."""
+    with tempfile.TemporaryDirectory(dir=ranked.SHORT) as short:
+        bytes_here = 107 - 25 if fits else 107 - 25 + 1
+        deep = Path(short) / ("x" * (bytes_here - len(short) - 1))
+        deep.mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(deep))
+        worker = RankedWorker(StandIn({"localhost": 1}), tmp_path / "logs")
+        folder = worker._folder
+        mode = folder.stat().st_mode & 0o777
+        worker.kill()
+        assert folder.parent == (deep if fits else ranked.SHORT)
+        assert mode == 0o700
+        assert not folder.exists()
+        assert list(deep.iterdir()) == []
 
 
 def test_a_place_that_cannot_be_written_is_named(place: Path, tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """A tiny experiment on two ranks under DeepSpeed's launcher, with accidents.
 
-Three launches: rank 1 is killed in the first; the second does the other run; in the third, of a
-hostfile that names this machine, the killed run goes on to its end and Ctrl-C ends the next. In
-another the disk is full.
+Rank 1 is killed in the first launch; the second does the other run. In the third, of a hostfile
+that names this machine, the killed run goes on to its end and Ctrl-C ends the next; in the fourth a
+termination does; in the fifth the disk is full.
 """
 
 import os
