@@ -51,6 +51,8 @@ def test_more_gpus_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
         ("localhost 2\n", "line 1: expected `host slots=N`, got 'localhost 2'"),
         ("# ours\nlocalhost slots=0\n", "line 2: expected `host slots=N`"),
         ("localhost slots=two\n", "line 1: expected `host slots=N`"),
+        (f"localhost slots={'9' * 5000}\n", "line 1: expected `host slots=N`"),
+        (f"{'x' * 70} slots=2\n", "the first host must be this machine"),
         ("localhost slots=1\nlocalhost slots=1\n", "line 2: host localhost is there already"),
         ("\n# nothing\n", "expected lines `host slots=N`, got none"),
         ("elsewhere.invalid slots=2\n", "the first host must be this machine"),
@@ -68,6 +70,20 @@ def test_faults_of_a_hostfile_are_told(text: str, told: str, tmp_path: Path) -> 
 def test_no_hostfile_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"HOSTFILE: expected a file .*there is no "):
         find_ranks("", str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        (sys.executable, "is no text in UTF-8"),
+        ("/" + "x" * 300, "cannot be read (File name too long)"),
+    ],
+)
+def test_what_is_no_hostfile_is_told(path: str, told: str) -> None:
+    with pytest.raises(UserError) as raised:
+        find_ranks("", path)
+    assert str(raised.value).startswith("HOSTFILE: expected a file with lines `host slots=N`; /")
+    assert str(raised.value).endswith(told)
 
 
 def test_a_hostfile_of_this_machine(tmp_path: Path) -> None:
@@ -106,6 +122,10 @@ END = ["--module", "rl.runner.rank_worker", "/tmp/x"]  # noqa: S108 - a name onl
         (
             Launch({"localhost": 2}, devices="4,5"),
             ["--num_gpus=2", f"--hostfile={os.devnull}", *END, "--devices=4,5"],
+        ),
+        (
+            Launch({"localhost": 2}, devices=""),
+            ["--num_gpus=2", f"--hostfile={os.devnull}", *END, "--devices="],
         ),
         (
             Launch({"localhost": 3}, hostfile=Path("/h")),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rl.errors import UserError
 
-HOST = re.compile(r"(\S+)\s+slots=(\d+)\s*(?:#.*)?")
+HOST = re.compile(r"(\S+)\s+slots=(\d{1,4})\s*(?:#.*)?")
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Launch:
 
     slots: Mapping[str, int]
     hostfile: Path | None = None
-    devices: str = ""  # what CUDA_VISIBLE_DEVICES says here
+    devices: str | None = None  # what CUDA_VISIBLE_DEVICES says here, "" and "-1" too
 
     @property
     def world(self) -> int:
@@ -44,7 +44,9 @@ class Launch:
         elif self.hostfile is not None:
             launcher.append(f"--master_addr={next(iter(self.slots))}")
         worker = ["--module", "rl.runner.rank_worker", address]
-        return [*launcher, *worker, *([f"--devices={self.devices}"] if self.devices else [])]
+        # The launcher numbers the GPUs from 0, whatever is hidden: each rank puts that right.
+        hidden = [] if self.devices is None else [f"--devices={self.devices}"]
+        return [*launcher, *worker, *hidden]
 
 
 def find_ranks(gpus: str, hostfile: str) -> Launch | None:
@@ -81,7 +83,7 @@ def find_ranks(gpus: str, hostfile: str) -> Launch | None:
     found = Launch(
         slots,
         hostfile=Path(hostfile).resolve() if hostfile else None,
-        devices=os.environ.get("CUDA_VISIBLE_DEVICES", "") if len(slots) == 1 else "",
+        devices=os.environ.get("CUDA_VISIBLE_DEVICES") if len(slots) == 1 else None,
     )
     if len(slots) > 1 and shutil.which("pdsh") is None:
         raise UserError("HOSTFILE: DeepSpeed starts the ranks of other hosts by pdsh; install it")
@@ -97,12 +99,20 @@ def read_hostfile(path: Path) -> dict[str, int]:
     """Slots by host of a file with lines `host slots=N`; this machine comes first.
 
     Raises:
-        UserError: no such file, another form, a host twice, or the first is another machine.
+        UserError: no such file, no text, another form, a host twice, or the first is another
+            machine.
     """
-    if not path.is_file():
-        raise UserError(f"HOSTFILE: expected a file with lines `host slots=N`; there is no {path}")
+    wanted = "HOSTFILE: expected a file with lines `host slots=N`"
+    try:
+        if not path.is_file():
+            raise UserError(f"{wanted}; there is no {path}")
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise UserError(f"{wanted}; {path} cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{wanted}; {path} is no text in UTF-8") from None
     slots: dict[str, int] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(lines, start=1):
         text = line.strip()
         if not text or text.startswith("#"):
             continue
@@ -129,7 +139,7 @@ def _is_here(host: str, *, alone: bool) -> bool:
     serves no other host."""
     try:
         addresses = {found[4][0] for found in socket.getaddrinfo(host, None)}
-    except OSError:
+    except (OSError, UnicodeError):  # the latter of a name that cannot be one
         return False
     for address in addresses:
         if str(address).startswith(("127.", "::1")) and not alone:

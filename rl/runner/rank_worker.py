@@ -20,10 +20,10 @@ def main() -> None:
     """Serve jobs until there are no more, or no runner."""
     options = argparse.ArgumentParser()
     options.add_argument("runner", help="the socket of the runner")
-    options.add_argument("--devices", help="the GPUs that the runner may use")
+    options.add_argument("--devices", help="the GPUs that the runner may use; none if empty")
     chosen = options.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the runner, which stops its ranks
-    if chosen.devices:  # the launcher has numbered them from 0
+    if chosen.devices is not None:  # the launcher has numbered them from 0
         os.environ["CUDA_VISIBLE_DEVICES"] = chosen.devices
     runner = None
     if os.environ["CROSS_RANK"] == "0":  # the launcher's number of this machine
@@ -64,18 +64,18 @@ def _do(job: Job, runner: Connection | None) -> None:
     log_file = job.log_file
     if not first:
         log_file = log_file.with_name(f"{log_file.stem}-rank-{ranks.rank()}.txt")
-    restore = output_to(log_file)
     try:
+        restore = output_to(log_file)
         run_job(job, report)
     except BrokenPipeError:
         raise
     except BaseException as error:
-        traceback.print_exc()
-        if runner is None:
-            raise
-        runner.send(("failed", job_error(error)))
-        with suppress(EOFError, OSError):
-            runner.recv()
+        if runner is not None:
+            runner.send(("failed", job_error(error)))
+            with suppress(OSError):  # the disk of the log may be full
+                traceback.print_exc()
+            with suppress(EOFError, OSError):
+                runner.recv()
         raise
     restore()
     if first and runner is not None:

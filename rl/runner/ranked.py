@@ -11,18 +11,21 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, TextIO
 
+from rl.files import named
 from rl.runner.launch import Launch
 from rl.runner.worker import Job
 
 EXPORTED = ("RL_", "HF_", "OMP_", "MKL_")  # what names of variables begin with
 END_SECONDS = 15.0  # for the launcher to see that a rank has ended, and to end the others
+SHORT = Path("/tmp")  # noqa: S108 - for a folder of this user's alone
+PATH_BYTES = 107  # of a socket's path, at most
 _SIGNALS = {one.value: one.name for one in signal.Signals}
 
 
@@ -34,42 +37,57 @@ class RankedWorker:
     """
 
     def __init__(self, launch: Launch, logs: Path) -> None:
-        """`logs`: the folder where the ranks write theirs; the launcher's is there too."""
+        """`logs`: the folder where the ranks write theirs; the launcher's is there too.
+
+        Raises:
+            UserError: the log or a temporary folder cannot be written; nothing is left behind.
+        """
         self._launch = launch
         self._log = logs / "launcher.txt"
-        self._folder = tempfile.mkdtemp(prefix="rl-ranks-")  # this user's alone
-        self._server = socket.socket(socket.AF_UNIX)
-        address = f"{self._folder}/runner"
-        self._server.bind(address)
-        self._server.listen()
-        self._alive, held = os.pipe()  # ends with the launcher, which holds the other end
-        logs.mkdir(parents=True, exist_ok=True)
-        with self._log.open("a", encoding="utf-8") as log:
-            self._launcher = subprocess.Popen(
-                launch.command(address, _free_port()),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env={
-                    **os.environ,
-                    "PYTHONPATH": os.pathsep.join(_python_path()),
-                    "DS_ENV_FILE": str(self._variables()),
-                },
-                pass_fds=(held,),
-                process_group=0,  # Ctrl-C is for this process
-            )
-        os.close(held)
+        with named(self._log):
+            logs.mkdir(parents=True, exist_ok=True)
+            log = self._log.open("a", encoding="utf-8")
+        with ExitStack() as made, log:
+            self._folder = _own_folder()
+            made.callback(shutil.rmtree, self._folder, ignore_errors=True)
+            self._server = made.enter_context(socket.socket(socket.AF_UNIX))
+            with named(self._folder):
+                self._server.bind(str(self._folder / "runner"))
+                self._write_variables()
+            self._server.listen()
+            self._alive, held = os.pipe()  # ends with the launcher, which holds the other end
+            made.callback(os.close, self._alive)
+            try:
+                self._launcher = self._start(log, held)
+            finally:
+                os.close(held)
+            self._made = made.pop_all()
         self.connection, self._there = Pipe()
         self._job: Job | None = None
         self._thread = Thread(target=self._listen, daemon=True)
         self._thread.start()
 
-    def _variables(self) -> Path:
-        """The file of what the ranks of other hosts are to have of this environment."""
-        path = Path(self._folder) / "variables"
+    def _write_variables(self) -> None:
+        """What the ranks of other hosts are to have of this environment."""
         ours = {k: v for k, v in os.environ.items() if k.startswith(EXPORTED) and "\n" not in v}
-        path.write_text("".join(f"{k}={v}\n" for k, v in ours.items()), encoding="utf-8")
-        return path
+        text = "".join(f"{k}={v}\n" for k, v in ours.items())
+        (self._folder / "variables").write_text(text, encoding="utf-8")
+
+    def _start(self, log: TextIO, held: int) -> "subprocess.Popen[bytes]":
+        """The launcher, which keeps `held` open until it ends."""
+        return subprocess.Popen(
+            self._launch.command(str(self._folder / "runner"), _free_port()),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(_python_path()),
+                "DS_ENV_FILE": str(self._folder / "variables"),
+            },
+            pass_fds=(held,),
+            process_group=0,  # Ctrl-C is for this process
+        )
 
     def give(self, job: Job) -> None:
         """See Worker."""
@@ -90,19 +108,21 @@ class RankedWorker:
         with suppress(BrokenPipeError):  # they have ended by themselves
             self.connection.send(None)
         self._thread.join()
-        self._clear()
+        self._made.close()
 
     def kill(self) -> None:
         """See Worker."""
         self._stop(wait_first=False)
         self._thread.join()
-        self._clear()
+        self._made.close()
 
     def _listen(self) -> None:
-        """In the thread: the end of this is heard, whatever it is."""
+        """In the thread: the end of this is heard, whatever it is, and ends the launcher."""
         try:
             self._hear()
         finally:
+            if self._launcher.poll() is None:
+                self._stop(wait_first=False)
             self._there.close()
 
     def _hear(self) -> None:
@@ -119,7 +139,8 @@ class RankedWorker:
                     by_rank[rank.recv()] = rank
             if self._there in ready:
                 job = self._there.recv()
-                by_rank[0].send(job)
+                with suppress(ConnectionError):  # it has just died, which the next turn hears
+                    by_rank[0].send(job)
                 if job is None:
                     self._stop(wait_first=True)
                     return
@@ -184,10 +205,15 @@ class RankedWorker:
             "goes on from the last checkpoint"
         )
 
-    def _clear(self) -> None:
-        self._server.close()
-        os.close(self._alive)
-        shutil.rmtree(self._folder, ignore_errors=True)
+
+def _own_folder() -> Path:
+    """A new folder, this user's alone, whose path leaves room for that of a socket in it."""
+    with named(Path("TMPDIR")):
+        place = Path(tempfile.gettempdir())
+    if len(os.fsencode(place / "rl-ranks-12345678" / "runner")) > PATH_BYTES:
+        place = SHORT
+    with named(place):
+        return Path(tempfile.mkdtemp(prefix="rl-ranks-", dir=place))
 
 
 def _python_path() -> list[str]:

@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from contextlib import suppress
+from itertools import takewhile
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -33,11 +34,21 @@ class Worker(Protocol):
 
 
 def visible_gpus() -> list[str]:
-    """This machine's GPUs that a process may use, by the names of CUDA_VISIBLE_DEVICES."""
+    """This machine's GPUs that a process may use, by the names of CUDA_VISIBLE_DEVICES.
+
+    As in CUDA, the first name there that is of no GPU ends the list: -1 leaves none.
+    """
+    there = len(list(DRIVER.glob("*")))
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if given is not None:
-        return [name for name in given.split(",") if name]
-    return [str(i) for i, _ in enumerate(DRIVER.glob("*"))]
+    if given is None:
+        return [str(i) for i in range(there)]
+
+    def of_a_gpu(name: str) -> bool:
+        """A number, or the name of a GPU or of a part of one, which the driver does not list."""
+        return int(name) < there if name.isdecimal() else name.startswith(("GPU-", "MIG-"))
+
+    names = [name.strip() for name in given.split(",")]
+    return list(takewhile(of_a_gpu, names)) if there else []
 
 
 class LocalWorker:

@@ -1,7 +1,8 @@
 """A tiny experiment on two ranks under DeepSpeed's launcher, with accidents.
 
-Three launches: rank 1 is killed in the first; the second does the other run; in the third, of a
-hostfile that names this machine, the killed run goes on to its end and Ctrl-C ends the next.
+Rank 1 is killed in the first launch; the second does the other run. In the third, of a hostfile
+that names this machine, the killed run goes on to its end and Ctrl-C ends the next; in the fourth a
+termination does; in the fifth the disk is full.
 """
 
 import os
@@ -10,8 +11,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,10 +22,11 @@ import yaml
 from rl.artifacts import read_lines, run_status
 from rl.evidence import read_runs
 from rl.files import read_json
-from rl.runner import progress, run_experiment
+from rl.runner import progress, ranked, run_experiment
 from rl.runner.launch import Launch
+from tests.engines.ranks.conftest import PATIENCE_S
 from tests.engines.ranks.test_whole_runs import same
-from tests.places import ROOT, Place, capture
+from tests.places import ROOT, Place, capture, in_a_small_place
 from tests.tiny import OPTIM, write_experiment
 
 pytestmark = pytest.mark.engines
@@ -56,22 +58,26 @@ def ranks_only(root: Path) -> dict[int, int]:
     return found
 
 
+def logged(run: Path) -> int:
+    """How many lines."""
+    log = run / "metrics.jsonl"
+    return log.read_bytes().count(b"\n") if log.exists() else 0
+
+
 def wait_for(run: Path, lines: int) -> None:
     """Until so many lines are logged and a checkpoint is there."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
-        log = run / "metrics.jsonl"
-        if log.exists() and log.read_bytes().count(b"\n") >= lines and run_status(run) == "running":
+        if logged(run) >= lines and run_status(run) == "running":
             return
         time.sleep(0.02)
     raise AssertionError(f"{run}: nothing was logged")
 
 
-def kill_rank_1(root: Path, run: Path, killed: list[int]) -> None:
+def kill_rank_1(root: Path, run: Path) -> None:
     wait_for(run, 8)
     [process] = [p for p, rank in ranks_only(root).items() if rank == 1]
     os.kill(process, signal.SIGKILL)
-    killed.append(process)
 
 
 @dataclass(frozen=True)
@@ -119,14 +125,23 @@ def accident(alone: Place, tmp_path_factory: pytest.TempPathFactory) -> Accident
     root = tmp_path_factory.mktemp("accident").resolve()
     for name in ("experiments", "runs/base-models"):
         shutil.copytree(alone.root / name, root / name)
-    before = set(SHARED_MEMORY.glob("deepspeed_*"))
-    here, killed = Place(root, "", False), list[int]()
+    here, ports = Place(root, "", False), list[int]()
     run = here.label / "long" / "seed-0"
-    killer = threading.Thread(target=kill_rank_1, args=(root, run, killed))
-    with pytest.MonkeyPatch.context() as patch, capture() as said:
+
+    def noted() -> int:
+        ports.append(free_port())
+        return ports[-1]
+
+    free_port = ranked._free_port
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        capture() as said,
+        ThreadPoolExecutor() as others,
+    ):
         patch.setattr(progress, "PLAIN_EVERY_S", 0.0)
+        patch.setattr(ranked, "_free_port", noted)
         patch.chdir(root)
-        killer.start()
+        killer = others.submit(kill_rank_1, root, run)
         result = run_experiment(
             here.experiment(),
             runs=Path("runs"),
@@ -137,9 +152,10 @@ def accident(alone: Place, tmp_path_factory: pytest.TempPathFactory) -> Accident
             checkpoint_seconds=0.0,
             launch=Launch({"localhost": 2}),
         )
-    killer.join()
-    assert killed
-    assert set(SHARED_MEMORY.glob("deepspeed_*")) == before
+        killer.result()
+    assert len(ports) == 2  # the ranks of the other run are new ones
+    # DeepSpeed names its buffers by that port, so those of others on this machine are not counted.
+    assert [left for port in ports for left in SHARED_MEMORY.glob(f"deepspeed_*_{port}_*")] == []
     logged = len(read_lines(run / "metrics.jsonl"))
     return Accident(Place(root, "".join(said), result), run_status(run), logged, of_ranks(root))
 
@@ -177,18 +193,23 @@ def test_the_other_run_is_done_and_nothing_is_left_behind(accident: Accident, al
     }
 
 
-def test_the_killed_run_goes_on_and_ctrl_c_leaves_nothing(accident: Accident, alone: Place) -> None:
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_killed_run_goes_on_and_a_stop_leaves_nothing(
+    sent: signal.Signals, status: int, accident: Accident, alone: Place
+) -> None:
     root, label = accident.place.root, accident.place.label
+    victim = label / "victim" / "seed-0"
+    before = logged(victim)
     (root / "hosts").write_text("# one machine\nlocalhost slots=2\n")
     asked = command(root, "--arms=long,plain,victim", "--seeds=0", "--hostfile=hosts")
     try:
-        wait_for(label / "victim" / "seed-0", 6)
+        wait_for(victim, before + 6)
         assert len(ranks_only(root)) == 2
-        asked.send_signal(signal.SIGINT)
-        said, _ = asked.communicate(timeout=60)
+        asked.send_signal(sent)
+        said, _ = asked.communicate(timeout=PATIENCE_S)
     finally:
         asked.kill()
-    assert asked.returncode == 130, said
+    assert asked.returncode == status, said
     assert "stopped; the same command goes on with the runs that are left" in said
     assert "Traceback" not in said
     assert of_ranks(root) == {}
@@ -196,4 +217,29 @@ def test_the_killed_run_goes_on_and_ctrl_c_leaves_nothing(accident: Accident, al
     manifest = read_json(label / "long" / "seed-0" / "manifest.json")
     assert (manifest["status"], manifest["ranks"]) == ("complete", [2, 2])
     assert len(manifest["resumed"]) == 1
-    assert run_status(label / "victim" / "seed-0") == "running"
+    assert run_status(victim) == "running"
+
+
+FULL = """
+cp -r "$0"/experiments "$0"/runs "$1" && cd "$1" && export PYTHONPATH={root}
+{python} -m rl.cli run 90 --checkpoint-seconds=3600 --arms=victim --seeds=0 --gpus=2
+echo "status $?"
+"""
+
+
+def test_a_full_disk_is_told_where_no_log_can_be_written(alone: Place, tmp_path: Path) -> None:
+    """The log of the run takes no traceback either."""
+    for name in ("experiments", "runs/base-models"):
+        shutil.copytree(alone.root / name, tmp_path / name)
+    used = sum(path.stat().st_size + 4096 for path in tmp_path.rglob("*"))
+    script = FULL.format(root=ROOT, python=sys.executable)
+    size = f"size={used // 1024 + 200}k"
+    _, said = in_a_small_place(size, ["bash", "-c", script, str(tmp_path)])
+    assert re.search(
+        r"^failed: victim seed 0: \S+ cannot be written \(No space left on device\); "
+        r"what was logged before is kept",
+        said,
+        re.MULTILINE,
+    ), said
+    assert "Traceback" not in said
+    assert said.endswith("status 1\n")
