@@ -105,7 +105,7 @@ class VllmWorker:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        shutil.rmtree(self._folder, ignore_errors=True)  # where it could not, as it was killed
+        clear(self._folder)  # where it could not, as it was killed
         self._printed.close()
 
     def _ask(self, *command: Any) -> Any:
@@ -131,6 +131,14 @@ def own_folder() -> str:
     """A new folder in TMPDIR, or in /tmp where the paths of sockets in it would be too long."""
     place = gettempdir()
     return mkdtemp(prefix="rl-vllm-", dir=place if len(place) <= LONGEST else "/tmp")  # noqa: S108
+
+
+def clear(folder: str) -> None:
+    """Remove it, and what the engine's processes share in memory under names of files in it."""
+    for group in Path(folder).glob("vllm_dist_*"):
+        for shared in MEMORY.glob(f"{group.name}*"):
+            shared.unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _environment() -> dict[str, str]:
@@ -187,7 +195,7 @@ def end_with(connection: Connection, folder: str) -> None:
     hang_up.poll()
     for child in active_children():
         child.kill()
-    shutil.rmtree(folder, ignore_errors=True)
+    clear(folder)
     os._exit(0)
 
 

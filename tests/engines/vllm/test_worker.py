@@ -2,11 +2,8 @@
 
 import os
 import signal
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
-from pathlib import Path
 from threading import Timer
 
 import pytest
@@ -14,6 +11,7 @@ import pytest
 from rl.errors import UserError
 from rl.rollout import VllmSampler
 from rl.rollout.vllm import close_idle
+from tests.engines.vllm.leftovers import is_there, leaving_nothing
 from tests.engines.vllm.models import REQUESTS, SETTINGS, TOKENS, gap, sampled, small, vllm
 
 pytestmark = pytest.mark.engines
@@ -32,28 +30,6 @@ def killed_soon(sampler: VllmSampler) -> Timer:
     timer = Timer(0.3, os.kill, (pid(sampler), signal.SIGKILL))
     timer.start()
     return timer
-
-
-@contextmanager
-def leaving_nothing() -> Iterator[None]:
-    """What starts in it ends there, and leaves no file in memory or in TMPDIR, which is its own."""
-    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="t-") as folder:
-        patch.setattr(tempfile, "tempdir", folder)
-        patch.setenv("TMPDIR", folder)
-        before = in_memory()
-        yield
-        close_idle()
-        assert list(Path(folder).iterdir()) == []
-        assert in_memory() <= before
-
-
-def in_memory() -> set[Path]:
-    """Files there that are a worker's, or of its engine's processes."""
-    return {x for x in Path("/dev/shm").iterdir() if x.name.startswith(("rl-", "psm_", "sem."))}  # noqa: S108
-
-
-def is_there(process: int) -> bool:
-    return Path(f"/proc/{process}").exists()
 
 
 @pytest.mark.parametrize("tied", [True, False])

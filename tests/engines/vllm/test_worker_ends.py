@@ -11,7 +11,7 @@ import sys
 import tempfile
 import termios
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -24,13 +24,12 @@ import pytest
 
 from rl.rollout.vllm_engine import Asked, architecture_of
 from rl.rollout.vllm_process import DeadEngineError, VllmWorker, own_folder
+from tests.engines.vllm.leftovers import is_there, leaving_nothing, left_in_memory, soon
 from tests.engines.vllm.models import REQUESTS, SETTINGS, TOKENS, small
-from tests.engines.vllm.test_worker import in_memory, is_there, leaving_nothing
 
 pytestmark = pytest.mark.engines
 
 ROOT = Path(__file__).resolve().parents[3]
-SECONDS = 5.0  # in which all is gone
 PART = 1000  # bytes: more than the head of a message
 # More than a minute's work, of which the processes of the engine end nothing before that.
 LONG = Asked(tuple(REQUESTS * 100), 1.0, 400, TOKENS.eos_id, ignore_eos=True)
@@ -84,14 +83,6 @@ def go(process: subprocess.Popen[str]) -> None:
     time.sleep(2)
 
 
-def soon(done: Callable[[], bool]) -> bool:
-    """Whether it is so within seconds."""
-    end = time.monotonic() + SECONDS
-    while not (found := done()) and time.monotonic() < end:
-        time.sleep(0.05)
-    return found
-
-
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
     """Those of them that still run."""
     return [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
@@ -110,13 +101,13 @@ def test_the_worker_of_a_killed_run_ends_in_the_middle_of_its_work(tensor_parall
 
 def test_weights_on_their_way_go_with_the_run() -> None:
     """Also where the worker does not run and can clear nothing away."""
-    before = in_memory()
+    before = left_in_memory()
     with leaving_nothing(), run("load") as (process, worker):
         os.kill(worker, signal.SIGSTOP)
         go(process)
         process.kill()
         process.wait()
-        assert in_memory() == before
+        assert left_in_memory() <= before
         os.kill(worker, signal.SIGCONT)
         assert soon(lambda: not is_there(worker))
 
@@ -124,7 +115,7 @@ def test_weights_on_their_way_go_with_the_run() -> None:
 class KilledMidway:
     """The run's end of a pipe to a worker that is killed once part of its answer has come."""
 
-    def __init__(self, connection: Connection, worker: int) -> None:
+    def __init__(self, connection: Connection, worker: subprocess.Popen[bytes]) -> None:
         self._connection = connection
         self._worker = worker
         self.send, self.close = connection.send, connection.close
@@ -133,7 +124,8 @@ class KilledMidway:
         """What does not come whole, as a pipe does not hold so much at once."""
         while self._unread() < PART:
             time.sleep(0.01)
-        os.kill(self._worker, signal.SIGKILL)
+        self._worker.kill()
+        self._worker.wait()  # else it might write on while this one reads
         return self._connection.recv()
 
     def _unread(self) -> int:
@@ -146,7 +138,7 @@ def test_a_worker_that_is_killed_while_it_answers_is_told_as_dead(
 ) -> None:
     with leaving_nothing(), closing(VllmWorker(architecture_of(small()), SETTINGS)) as worker:
         asked = replace(LONG, requests=tuple(REQUESTS * 3))
-        killed = KilledMidway(worker._connection, worker.pid)
+        killed = KilledMidway(worker._connection, worker._process)
         monkeypatch.setattr(worker, "_connection", killed)
         with pytest.raises(DeadEngineError, match="its process ended with exit code -9"):
             worker.generate(asked)
