@@ -1,5 +1,6 @@
 """The gap between sampler and trainer, corrected where loss.gap_cap is stated, logged always."""
 
+from contextlib import closing
 from dataclasses import replace
 from math import log
 from typing import Any
@@ -121,28 +122,73 @@ def test_a_penalty_in_the_loss_is_not_weighed() -> None:
     assert weighed == pytest.approx(plain, rel=1e-4)
 
 
-def test_of_ppo_the_policys_part_alone_is_weighed() -> None:
-    def metrics(cap: float | None) -> dict[str, Any]:
-        model = decoder()
-        config = ppo_config({"loss": {**PPO["loss"], "gap_cap": cap, "entropy": 0.1}})
-        batch = made_batch(model, log(2))
-        critic = ActorCritic(model, scalar_head(32, seed=1))
-        engine = engine_for(critic, config.optim, config.engine, 1)
-        seen = see_all(engine.model, batch, config, MICRO)
-        generator = torch.Generator().manual_seed(1)
-        some_BT, more_BT = (
-            torch.randn(batch.token_BT.shape, generator=generator) * batch.response_BT
-            for _ in range(2)
-        )
-        drawn = Drawn(batch, seen.logp_BT, seen.value_BT, some_BT, more_BT)
-        found = update_ppo(engine, drawn, config, micro_tokens=MICRO, seed=0, step=0)
-        engine.close()
-        return found
+def half_off(batch: Batch) -> tuple[Batch, float]:
+    """Every second row has advantage 0 and a sampler that is 3 nats off; and the mean gap then."""
+    dead_B = torch.arange(ROWS) % 2 == 0
+    off_BT = 3.0 * dead_B[:, None] * batch.response_BT
+    tokens_B = batch.response_BT.sum(dim=1)
+    off = replace(
+        batch,
+        advantage_B=batch.advantage_B.masked_fill(dead_B, 0.0),
+        logp_sampler_BT=batch.logp_sampler_BT - off_BT,
+    )
+    return off, 3.0 * float(tokens_B[dead_B].sum() / tokens_B.sum())
 
-    plain, weighed = metrics(None), metrics(8.0)
+
+@pytest.mark.parametrize(
+    ("changes", "whole"),
+    [
+        ({"loss.minibatches": 2}, True),
+        ({"loss.epochs": 2}, True),
+        ({}, False),
+        ({"loss.minibatches": 2, "loss.old_logps": "sampler"}, False),
+    ],
+)
+def test_the_gap_is_of_the_whole_batch_where_the_trainer_knows_it_before(
+    changes: dict[str, Any], whole: bool
+) -> None:
+    """Else it is of the rows that the first update computes, for which no pass is added."""
+    model, config = decoder(), run_config(changes)
+    batch, mean = half_off(made_batch(model, 0.0))
+    with closing(make_engine(model, config.optim, config.engine, 1)) as engine:
+        found = update_policy(engine, batch, config, micro_tokens=MICRO, seed=0, step=0)
+    assert mean == pytest.approx(1.2)
+    assert found["train/logp_gap_mean"] == pytest.approx(mean if whole else 0.0, abs=1e-5)
+    assert found["train/logp_gap_max"] == pytest.approx(3.0 if whole else 0.0, abs=1e-5)
+
+
+def updated_by_ppo(changes: dict[str, Any], off: float, *, half: bool = False) -> dict[str, Any]:
+    """Metrics of one step."""
+    model = decoder()
+    config = ppo_config({"loss": {**PPO["loss"], "entropy": 0.1, **changes}})
+    batch = made_batch(model, off)
+    if half:
+        batch, _ = half_off(batch)
+    critic = ActorCritic(model, scalar_head(32, seed=1))
+    engine = engine_for(critic, config.optim, config.engine, 1)
+    seen = see_all(engine.model, batch, config, MICRO)
+    generator = torch.Generator().manual_seed(1)
+    some_BT, more_BT = (
+        torch.randn(batch.token_BT.shape, generator=generator) * batch.response_BT for _ in range(2)
+    )
+    drawn = Drawn(batch, seen.logp_BT, seen.value_BT, some_BT, more_BT)
+    found = update_ppo(engine, drawn, config, micro_tokens=MICRO, seed=0, step=0)
+    engine.close()
+    return found
+
+
+def test_of_ppo_the_policys_part_alone_is_weighed() -> None:
+    plain, weighed = (updated_by_ppo({"gap_cap": cap}, log(2)) for cap in (None, 8.0))
     assert weighed["ppo/policy_loss"] == pytest.approx(2 * plain["ppo/policy_loss"], rel=1e-4)
     assert weighed["ppo/value_loss"] == plain["ppo/value_loss"]
     assert weighed["train/gap_weight_mean"] == pytest.approx(2.0, rel=1e-5)
     assert "train/gap_weight_mean" not in plain
     for value in (plain, weighed):
         assert value["train/logp_gap_mean"] == pytest.approx(log(2), rel=1e-5)
+
+
+def test_of_ppo_the_gap_is_of_the_whole_batch() -> None:
+    """Not of the first minibatch alone."""
+    found = updated_by_ppo({"minibatches": 2}, 0.0, half=True)
+    assert found["train/logp_gap_mean"] == pytest.approx(1.2, abs=1e-5)
+    assert found["train/logp_gap_max"] == pytest.approx(3.0, abs=1e-5)

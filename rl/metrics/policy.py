@@ -76,7 +76,11 @@ POLICY: dict[str, Metric] = {
         "quantiles of the ratios at the step's last update", "quantile"
     ),
     "train/ratio_max": _gradient("largest ratio at the step's last update"),
-    # Of the batch as it was drawn. Under a policy gradient only tokens whose A is not 0 are read.
+    # Of the weights that drew the batch, so that no update lies between. Over all response tokens
+    # of the batch under ppo and preferences, and under policy where a step is several updates and
+    # loss.old_logps is "trainer". Else under policy, where no pass is made for it, over the rows
+    # that the step's first update computes: those of its minibatch whose A is not 0, all of them
+    # with a penalty in the loss, and one where every A is 0.
     "train/logp_gap_mean": _decoder("mean |sampler - trainer log-prob|, nats a token"),
     "train/logp_gap_max": _decoder("largest |sampler - trainer log-prob|, nats"),
     "train/gap_weight_mean": _gradient(

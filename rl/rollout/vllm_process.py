@@ -1,23 +1,23 @@
-"""vLLM in a process of its own: python -m rl.rollout.vllm_process FD, and who talks to it.
+"""vLLM in a process of its own: python -m rl.rollout.vllm_process FD FOLDER, and who talks to it.
 
 What is asked and what is sampled go through a pipe, weights through a file in memory.
 """
 
 import os
+import select
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from multiprocessing import Pipe
+from multiprocessing import Pipe, active_children
 from multiprocessing.connection import Connection
 from pathlib import Path
-from tempfile import TemporaryDirectory, TemporaryFile, gettempdir
+from tempfile import TemporaryFile, gettempdir, mkdtemp
+from threading import Thread
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rl.errors import UserError
@@ -26,6 +26,8 @@ from rl.types import Completion
 
 MEMORY = Path("/dev/shm")  # noqa: S108  # files there never touch a disk
 LAST_LINES = 15  # of what a process that ended had printed
+ENDS_IN = 10.0  # seconds that a process has to end by itself, which takes it a fraction of one
+LONGEST = 53  # characters of a TMPDIR where `own_folder` is; with a socket's name there it has 107
 # What a launcher of ranks says of a group that the process is not in.
 _OF_RANKS = (
     *("RANK", "WORLD_SIZE", "CROSS_RANK", "CROSS_SIZE", "MASTER_ADDR", "MASTER_PORT"),
@@ -40,7 +42,8 @@ class DeadEngineError(Exception):
 class VllmWorker:
     """An engine in another process, with random weights until `load`.
 
-    It ends with this one, however that ends. What it prints is kept, and told if it dies.
+    It ends within seconds of this one, however that ends, with the engine's own processes and its
+    TMPDIR. What it prints is kept, and told if it dies.
     """
 
     def __init__(self, architecture: str, settings: VllmSettings) -> None:
@@ -51,19 +54,22 @@ class VllmWorker:
         """
         self._connection, there = Pipe()
         self._printed = TemporaryFile()  # noqa: SIM115  # closed with the process
+        self._folder = own_folder()
         # Not a child of multiprocessing, which those of a run's process may not have.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "rl.rollout.vllm_process", str(there.fileno())],
+            [sys.executable, "-m", "rl.rollout.vllm_process", str(there.fileno()), self._folder],
             pass_fds=[there.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=self._printed,
             stderr=subprocess.STDOUT,
-            env=_environment(),
+            start_new_session=True,  # ^C, or a kill of the group, is for the run: this one follows
+            env={**_environment(), "TMPDIR": self._folder},
         )
         there.close()
         try:
             self._ask("start", architecture, settings)
         except DeadEngineError as died:
+            self.close()
             raise UserError(f"vLLM did not start: {died}") from None
         except UserError:
             self.close()
@@ -80,10 +86,11 @@ class VllmWorker:
         Raises:
             DeadEngineError: the process ended, whatever of.
         """
-        with TemporaryDirectory(prefix="rl-vllm-", dir=_roomy(state)) as folder:
-            path = Path(folder) / "weights.safetensors"
-            save_file(_each_its_own(state), path)
-            self._ask("load", str(path))
+        # A file without a name, which goes with the last process that has it open.
+        with TemporaryFile(dir=_roomy(state)) as file:
+            torch.save({name: tensor.detach().cpu() for name, tensor in state.items()}, file)
+            file.flush()
+            self._ask("load", f"/proc/{os.getpid()}/fd/{file.fileno()}")
 
     def generate(self, asked: Asked) -> list[Completion]:
         """See VllmEngine, and `load`."""
@@ -93,15 +100,19 @@ class VllmWorker:
     def close(self) -> None:
         """End the process."""
         self._connection.close()
-        self._process.kill()
-        self._process.wait()
+        try:
+            self._process.wait(ENDS_IN)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        clear(self._folder)  # where it could not, as it was killed
         self._printed.close()
 
     def _ask(self, *command: Any) -> Any:
         try:
             self._connection.send(command)
             kind, answer = self._connection.recv()
-        except (EOFError, BrokenPipeError, ConnectionResetError):
+        except (EOFError, OSError):  # OSError also where it died in the middle of an answer
             status = self._process.wait()
             raise DeadEngineError(
                 f"its process ended with exit code {status}{self._tail()}"
@@ -116,6 +127,20 @@ class VllmWorker:
         return "".join(f"\n  {line}" for line in lines)
 
 
+def own_folder() -> str:
+    """A new folder in TMPDIR, or in /tmp where the paths of sockets in it would be too long."""
+    place = gettempdir()
+    return mkdtemp(prefix="rl-vllm-", dir=place if len(place) <= LONGEST else "/tmp")  # noqa: S108
+
+
+def clear(folder: str) -> None:
+    """Remove it, and what the engine's processes share in memory under names of files in it."""
+    for group in Path(folder).glob("vllm_dist_*"):
+        for shared in MEMORY.glob(f"{group.name}*"):
+            shared.unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def _environment() -> dict[str, str]:
     """Of the process: without the ranks' group, and of their GPUs with this rank's alone."""
     own = {name: value for name, value in os.environ.items() if name not in _OF_RANKS}
@@ -123,7 +148,9 @@ def _environment() -> dict[str, str]:
         seen = os.environ.get("CUDA_VISIBLE_DEVICES")
         cards = seen.split(",") if seen else [str(i) for i in range(torch.cuda.device_count())]
         own["CUDA_VISIBLE_DEVICES"] = cards[int(os.environ["LOCAL_RANK"])]
-    return own
+    # What is compiled is for the next one too, which has another TMPDIR.
+    compiled = Path(gettempdir()) / f"torchinductor_{os.getuid()}"
+    return {"TORCHINDUCTOR_CACHE_DIR": str(compiled), **own}
 
 
 def _roomy(state: Mapping[str, Tensor]) -> Path:
@@ -136,40 +163,46 @@ def _roomy(state: Mapping[str, Tensor]) -> Path:
     return Path(gettempdir())
 
 
-def _each_its_own(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """On the CPU and with memory of its own, as the file wants it: tied weights stand twice."""
-    own: dict[str, Tensor] = {}
-    taken: set[int] = set()
-    for name, tensor in state.items():
-        here = tensor.detach().cpu().contiguous()
-        own[name] = here.clone() if here.data_ptr() in taken else here
-        taken.add(here.data_ptr())
-    return own
-
-
 def serve(connection: Connection) -> None:
     """Answer until the other end is gone. What raises but a UserError ends the process."""
     engine: VllmEngine | None = None
-    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        while True:
+    while True:
+        try:
             name, *arguments = connection.recv()
-            try:
-                if name == "start":
-                    engine, answer = VllmEngine(*arguments), None
-                elif engine is None:
-                    raise RuntimeError(f"{name}: there is no engine yet")
-                elif name == "load":
-                    engine.load(load_file(arguments[0]))
-                    answer = None
-                else:
-                    answer = engine.generate(*arguments)
-            except UserError as error:
-                connection.send(("refused", str(error)))
-                continue
-            connection.send(("done", answer))
+        except (EOFError, OSError):
+            return
+        reply: tuple[str, Any] = ("done", None)
+        try:
+            if name == "start":
+                engine = VllmEngine(*arguments)
+            elif engine is None:
+                raise RuntimeError(f"{name}: there is no engine yet")
+            elif name == "load":
+                engine.load(torch.load(arguments[0], mmap=True, weights_only=True))
+            else:
+                reply = ("done", engine.generate(*arguments))
+        except UserError as error:
+            reply = ("refused", str(error))
+        with suppress(OSError):  # then there is nothing to receive either
+            connection.send(reply)
+
+
+def end_with(connection: Connection, folder: str) -> None:
+    """Wait until the other end is gone, then end this process wherever it is, those of its engine
+    and `folder`."""
+    hang_up = select.poll()
+    hang_up.register(connection, 0)  # which is told unasked
+    hang_up.poll()
+    for child in active_children():
+        child.kill()
+    clear(folder)
+    os._exit(0)
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run, whose end is this one's
+    run = Connection(int(sys.argv[1]))
+    end = Thread(target=end_with, args=(run, sys.argv[2]), daemon=True)
+    end.start()
     torch.set_num_threads(1)
-    serve(Connection(int(sys.argv[1])))
+    serve(run)
+    end.join()

@@ -21,7 +21,8 @@ class Gap:
 
     @classmethod
     def of(cls, logp_BT: Tensor, part: Batch) -> "Gap":
-        """Of a micro-batch, whose log-probs under the weights that it was drawn with are given."""
+        """Of a batch or a part of one, whose log-probs under the weights that it was drawn with are
+        given."""
         gap_BT = (logp_BT.detach() - part.logp_sampler_BT).abs() * part.response_BT
         count = int(part.response_BT.sum())
         return cls(tokens=count, total=float(gap_BT.sum()), most=float(gap_BT.max()))

@@ -16,7 +16,7 @@ from rl.losses import aggregate, policy_loss, ratio_shares
 from rl.losses.value import value_loss
 from rl.models import from_prompt_end
 from rl.seeding import derive
-from rl.trainers.gap import corrected
+from rl.trainers.gap import Gap, corrected
 from rl.trainers.parts import length_buckets
 from rl.trainers.update import Tally, Told, in_place, minibatches, prompt_lengths
 from rl.types import Batch
@@ -97,7 +97,8 @@ def update_ppo(
     """Take every update of one step and return its metrics. A micro-batch has at most
     `micro_tokens`."""
     settings = config.loss
-    tally, totals = Tally(), Counter[str]()
+    tally = Tally(gap=Gap.of(drawn.logp_old_BT, drawn.batch))
+    totals = Counter[str]()
     for epoch in range(settings.epochs):
         order = derive("minibatch", seed, step, epoch)
         for rows in minibatches(drawn.batch, settings.minibatches, order):

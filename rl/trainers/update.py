@@ -63,7 +63,8 @@ class Told:
 
 @dataclass
 class Tally:
-    """Sums over the micro-batches of a step, for its metrics."""
+    """Sums over the micro-batches of a step, for its metrics. `gap` is the whole batch's where the
+    trainer's log-probs of it are known before the first update; else it begins empty."""
 
     tokens: int = 0
     shares: Counter[str] = field(default_factory=Counter)
@@ -74,9 +75,9 @@ class Tally:
     lr: float = 0.0  # of the last
 
     def add(self, update: Update, told: Iterable[Told], *, tokens: int) -> None:
-        """One update of a minibatch of so many tokens, and what its micro-batches told. The gap
-        from the sampler is that of the first."""
-        first = not self.norms
+        """One update of a minibatch of so many tokens, and what its micro-batches told. Their gap
+        from the sampler counts where none is known: of the first."""
+        unknown = not self.gap.tokens
         self.tokens += tokens
         self.losses.append(update.loss)
         self.norms.append(update.grad_norm)
@@ -85,7 +86,7 @@ class Tally:
         for part in told:
             self.shares.update(part.shares)
             self.ratios.append(part.ratio_N)
-            self.gap += part.gap + part.correction if first else part.correction
+            self.gap += part.gap + part.correction if unknown else part.correction
 
     def metrics(self) -> dict[str, float | dict[float, float]]:
         """Of the step."""
@@ -118,12 +119,12 @@ def update_policy(
     """
     loss = config.loss
     updates = loss.epochs * loss.minibatches
-    logp_old_BT = None
+    logp_old_BT, tally = None, Tally()
     if loss.old_logps == "sampler":
         logp_old_BT = batch.logp_sampler_BT
     elif updates > 1:
         logp_old_BT = response_logps(engine.model, batch, config, micro_tokens)
-    tally = Tally()
+        tally.gap = Gap.of(logp_old_BT, batch)
     for epoch in range(loss.epochs):
         for rows in minibatches(batch, loss.minibatches, derive("minibatch", seed, step, epoch)):
             update = engine.update(
