@@ -61,7 +61,7 @@ class Cluster:
         """A new actor; it waits for room on a node.
 
         Raises:
-            UserError: the cluster is lost.
+            UserError: the cluster is lost, or no node is left.
         """
         self.check()
         options = {"num_cpus": 1, "num_gpus": self._gpus, "max_restarts": 0}
@@ -73,10 +73,10 @@ class Cluster:
             self.ray.kill(actor)
 
     def check(self) -> None:
-        """Is there a cluster still, with a node that a run could be on?
+        """The cluster is there still, with a node that a run could be on.
 
         Raises:
-            UserError: there is none.
+            UserError: the cluster is lost, or no node is left.
         """
         if fault := self._fault():
             raise UserError(f"RAY: the cluster was lost ({fault}); {GOES_ON}")

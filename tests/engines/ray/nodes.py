@@ -19,7 +19,6 @@ class Node:
 
     def __init__(self, folder: Path, *options: str, **variables: str) -> None:
         """`options`: --head or --address=..."""
-        self.folder = folder
         self.temporary = folder / "tmp"
         self.temporary.mkdir(parents=True)
         self._said = folder / "said.txt"

@@ -140,17 +140,17 @@ def test_a_lost_head_ends_the_sweep_and_all_reasons_are_told(local: Path, tmp_pa
     assert run_status(root / LABEL / "long/seed-0") == "absent"
 
 
-def test_a_node_that_cannot_work_is_named(machines: Machines, tmp_path: Path) -> None:
-    node = machines.join("broken")
-    (files,) = node.folder.glob("ray/session_2*/runtime_resources/working_dir_files")
-    shutil.rmtree(files)
-    files.touch()
-    process = sweep(place(tmp_path), "--ray", machines.address)
-    said, _ = process.communicate()
-    node.kill()
+def test_a_node_that_cannot_work_is_named(tmp_path: Path) -> None:
+    """Where code goes a file lies; in a cluster of its own, whose node has no code yet."""
+    with cluster() as here:
+        (files,) = here.folder.glob("1/ray/session_2*/runtime_resources/working_dir_files")
+        files.rmdir()
+        files.touch()
+        process = sweep(place(tmp_path), "--ray", here.address)
+        said, _ = process.communicate()
     assert process.returncode == 2, said
     assert re.fullmatch(
-        r"error: RAY: node \d+\.\d+\.\d+\.\d+ cannot work: .+; mend it "
+        r"error: RAY: node \d+\.\d+\.\d+\.\d+ cannot work: .*File exists.*; mend it "
         r"or stop Ray there \(`ray stop`\), then the same command goes on\n",
         said,
     )
