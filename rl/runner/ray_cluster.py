@@ -28,6 +28,7 @@ REACH_S = 10.0  # a machine takes to answer
 ANSWER_S = 120.0  # a node takes to start a process and say what it has
 HUB = ("HF_HUB_OFFLINE",)
 OWN = ("RL_DATA_DIR", "RL_MODEL_DIR")  # each node has these in a place of its own
+CLIENT = "ray://"
 GOES_ON = "with one that is there, the same command goes on with the runs that are left"
 HOW = "`ray start --head` starts one on this machine, for RAY=auto"
 
@@ -39,13 +40,14 @@ class Cluster:
     machine's. `slots` is how many runs that makes at a time.
     """
 
-    def __init__(self, ray: Any) -> None:
-        """`ray`: the module, connected.
+    def __init__(self, ray: Any, *, head: str) -> None:
+        """`ray`: the module, connected. `head`: host:port of who answers for the cluster.
 
         Raises:
             UserError: no node has room for a run, or nodes have other versions of packages.
         """
         self.ray = ray
+        self._head = head
         self._versions = versions()
         nodes = ray.nodes()
         self._gpus = int(any(room(node, gpus=1) for node in nodes))
@@ -59,21 +61,38 @@ class Cluster:
         """A new actor; it waits for room on a node.
 
         Raises:
-            UserError: the cluster is lost.
+            UserError: the cluster is lost, or no node is left.
         """
-        if not self.ray.is_initialized():
-            raise UserError(f"RAY: the cluster was lost; {GOES_ON}")
+        self.check()
         options = {"num_cpus": 1, "num_gpus": self._gpus, "max_restarts": 0}
         return self.ray.remote(NodeRunner).options(**options).remote(self._versions)
 
     def end(self, actor: Any) -> None:
         """Stop an actor at once, whatever it does; with its cluster it is lost anyway."""
-        if self.ray.is_initialized():
+        if not self._fault():
             self.ray.kill(actor)
 
-    def has_room(self) -> bool:
-        """Is a node left that a run could be on?"""
-        return any(room(node, gpus=self._gpus) for node in self.ray.nodes())
+    def check(self) -> None:
+        """The cluster is there still, with a node that a run could be on.
+
+        Raises:
+            UserError: the cluster is lost, or no node is left.
+        """
+        if fault := self._fault():
+            raise UserError(f"RAY: the cluster was lost ({fault}); {GOES_ON}")
+        if not any(room(node, gpus=self._gpus) for node in self.ray.nodes()):
+            raise UserError(f"RAY: no node of the cluster is left; {GOES_ON}")
+
+    def _fault(self) -> str:
+        """Why the cluster is lost; empty if it is not. Ray itself, asked for anything then, waits
+        for a minute and ends this process."""
+        if not self.ray.is_initialized():
+            return "Ray has left it"
+        try:
+            reach(self._head)
+        except OSError as error:
+            return f"nobody answers at {self._head}: {error}"
+        return ""
 
     def base(self, job: Job) -> list[Any]:
         """A reference to the files of the job's base model in the object store, if it has one."""
@@ -118,7 +137,10 @@ class Cluster:
             except (self.ray.exceptions.TaskUnschedulableError, self.ray.exceptions.NodeDiedError):
                 continue
             except self.ray.exceptions.RayError as error:
-                raise UserError(f"RAY: a node cannot work: {last_line(error)}") from None
+                raise UserError(
+                    f"RAY: node {node['NodeManagerAddress']} cannot work: {last_line(error)}; mend "
+                    f"it or stop Ray there (`ray stop`), then the same command goes on"
+                ) from None
             there.append(node)
             if difference := unlike(self._versions, found):
                 told.append(f"\n  {node['NodeManagerAddress']}: {difference}")
@@ -179,7 +201,7 @@ def joined(asked: str) -> Iterator[Cluster]:
         except SystemExit:  # Ray's own way out where the cluster that it knows of is gone
             raise UserError(f"RAY={asked}: the cluster does not answer; {HOW}") from None
     try:
-        yield Cluster(ray)
+        yield Cluster(ray, head=head_of(address, ray))
     except (ConnectionError, ray.exceptions.RayError) as error:
         raise UserError(
             f"RAY={asked}: the cluster was lost ({last_line(error)}); {GOES_ON}"
@@ -197,14 +219,31 @@ def address_of(asked: str) -> str:
     address = (os.environ.get("RAY_ADDRESS") or asked) if asked == "auto" else asked
     if address == "auto":
         return address
-    form = re.fullmatch(r"(?:ray://)?([\w.-]+):(\d{1,5})", address)
+    form = re.fullmatch(r"(?:ray://)?([\w.-]+:\d{1,5})", address)
     if form is None:
         raise UserError(f"RAY: expected auto, host:port or ray://host:port, got {address!r}; {HOW}")
     try:
-        socket.create_connection((form[1], int(form[2])), timeout=REACH_S).close()
+        reach(form[1])
     except (OSError, OverflowError) as error:
         raise UserError(f"RAY={asked}: nobody answers at {address} ({error}); {HOW}") from None
     return address
+
+
+def head_of(address: str, ray: Any) -> str:
+    """host:port of who answers for the cluster that was joined at `address`."""
+    if address.startswith(CLIENT):
+        return address.removeprefix(CLIENT)
+    return str(ray.get_runtime_context().gcs_address)
+
+
+def reach(address: str) -> None:
+    """Connect to host:port, and no more.
+
+    Raises:
+        OSError: nobody answers.
+    """
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_S).close()
 
 
 def variables() -> dict[str, str]:

@@ -1,6 +1,7 @@
 """A worker on a Ray cluster: jobs go to an actor, and runs come back into their place."""
 
 import os
+import time
 from collections.abc import Mapping
 from multiprocessing import Pipe
 from pathlib import Path
@@ -14,7 +15,7 @@ from rl.runner.ray_cluster import GOES_ON, Cluster, last_line
 from rl.runner.worker import Job
 
 RESTARTS = 2  # of a run whose node was lost
-CHECK_S = 10.0  # how often the nodes are looked at while a run says nothing
+CHECK_S = 10.0  # how often the cluster is looked at
 
 
 class RayWorker:
@@ -25,8 +26,9 @@ class RayWorker:
         self.connection, self._told = Pipe(duplex=False)
         self._cluster = cluster
         self._actor = cluster.actor()
+        self._checked = time.monotonic()
         self._ended = False
-        self._change = Lock()  # of the two above
+        self._change = Lock()  # of the actor, and of its end
 
     def give(self, job: Job) -> None:
         """See Worker."""
@@ -111,12 +113,14 @@ class RayWorker:
         """The actor's answer, which may take long: it may have to wait for room.
 
         Raises:
-            UserError: no node is left.
+            UserError: the cluster is lost, or no node is left.
         """
-        while not self._cluster.ray.wait([answer], timeout=CHECK_S)[0]:
-            if not self._cluster.has_room():
-                raise UserError(f"no node of the cluster is left; {GOES_ON}")
-        return self._cluster.ray.get(answer)
+        while True:
+            if time.monotonic() > self._checked + CHECK_S:  # also while a run tells of its steps
+                self._cluster.check()
+                self._checked = time.monotonic()
+            if self._cluster.ray.wait([answer], timeout=CHECK_S)[0]:
+                return self._cluster.ray.get(answer)
 
 
 def put_in_place(job: Job, files: Mapping[str, bytes]) -> None:

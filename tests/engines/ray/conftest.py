@@ -1,18 +1,21 @@
 """One cluster of two nodes for all of these tests, and one sweep without it to compare with."""
 
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from tests.engines.ray.nodes import Node, environment, free_ports
+from tests.engines.ray.nodes import Node, environment, free_ports, until
 from tests.places import ROOT
 from tests.tiny import write_experiment
 
@@ -20,7 +23,7 @@ ARMS = {
     "plain": {},
     "std": {"advantage.scale": "group_std"},
     "boom": {"optim.lr": 1e30},
-    "long": {"steps": 40},
+    "long": {"steps": 80},
 }
 
 
@@ -33,6 +36,25 @@ class Machines:
     client: str
     folder: Path
 
+    def all_get_actors(self) -> None:
+        """Wait until every node has an actor. However late the last comes, the others stand still
+        until then, so that none of them can do all of the runs."""
+        living = [node for node in self.nodes if node.process.is_running()]
+        held: set[int] = set()
+
+        def hold() -> bool:
+            for number in {one for node in living for one in node.actors} - held:
+                os.kill(number, signal.SIGSTOP)
+                held.add(number)
+            return all(node.actors for node in living)
+
+        try:
+            until(hold)
+        finally:
+            for number in held:
+                with suppress(ProcessLookupError):
+                    os.kill(number, signal.SIGCONT)
+
     def join(self, name: str, **variables: str) -> Node:
         """One more, whose processes have these variables too."""
         node = Node(self.folder / name, f"--address={self.address}", **variables)
@@ -41,9 +63,9 @@ class Machines:
         return node
 
 
-@pytest.fixture(scope="session")
-def machines() -> Iterator[Machines]:
-    """A head and a second node."""
+@contextmanager
+def cluster(*options: str) -> Iterator[Machines]:
+    """A head with these options, and whoever joins it."""
     # Sockets lie in these folders, and their paths must be short.
     folder = Path(tempfile.mkdtemp(prefix="rl-nodes-"))
     port, client, agent = free_ports(3)
@@ -51,17 +73,25 @@ def machines() -> Iterator[Machines]:
         folder / "1",
         *("--head", f"--port={port}", "--include-dashboard=false"),
         *(f"--ray-client-server-port={client}", f"--runtime-env-agent-port={agent}"),
+        *options,
     )
     here = Machines([head], f"127.0.0.1:{port}", f"ray://127.0.0.1:{client}", folder)
     try:
         head.wait()
-        here.join("2")
         yield here
     finally:
         for node in here.nodes:
             if node.process.is_running():
                 node.kill()
         shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def machines() -> Iterator[Machines]:
+    """A head and a second node."""
+    with cluster() as here:
+        here.join("2")
+        yield here
 
 
 BEGUN: "list[subprocess.Popen[str]]" = []
@@ -90,12 +120,12 @@ def sweep(root: Path, *options: str, **variables: str) -> "subprocess.Popen[str]
     return process
 
 
-def place(root: Path) -> Path:
-    """An experiment: `boom` fails, `long` takes longer than the others."""
+def place(root: Path, **changed: dict[str, Any]) -> Path:
+    """An experiment: `boom` fails, `long` takes longer than the others. Arms can be changed."""
     directory = write_experiment(root)
     path = directory / "config.yaml"
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    path.write_text(yaml.safe_dump({**config, "arms": ARMS}, sort_keys=False), encoding="utf-8")
+    path.write_text(yaml.safe_dump({**config, "arms": ARMS | changed}, sort_keys=False))
     return root
 
 

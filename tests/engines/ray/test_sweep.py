@@ -12,7 +12,7 @@ import pytest
 
 from rl.artifacts import LOGS, run_fault, run_status
 from rl.files import read_json
-from tests.engines.ray.conftest import SIGNALS, Machines, place, sweep
+from tests.engines.ray.conftest import SIGNALS, Machines, cluster, place, sweep
 from tests.engines.ray.nodes import until
 
 pytestmark = pytest.mark.engines
@@ -55,12 +55,13 @@ def swept(machines: Machines, tmp_path_factory: pytest.TempPathFactory) -> tuple
     options = ("--arms", "plain,std,boom", "--ray", machines.address)
     for number, status in SIGNALS.items():
         process = sweep(root, *options)
-        until(lambda: all(node.actors for node in machines.nodes))
+        machines.all_get_actors()
         process.send_signal(number)
         process.communicate()
         assert process.returncode == status
         until(lambda: not any(node.actors for node in machines.nodes), "actors stay")
     process = sweep(root, *options)
+    machines.all_get_actors()
     said, _ = process.communicate()
     assert process.returncode == 1, said
     return root, said
@@ -82,7 +83,7 @@ def test_a_run_that_raises_is_told_with_its_logs_end_and_harms_no_other(
     told = "FloatingPointError: gradient norm is nan; lower optim.lr or clip gradients\n"
     first, second = said.split("\nfailed: ")[1:]
     for seed, report in enumerate((first, second)):
-        assert report.startswith(f"boom seed {seed}: {told}")
+        assert re.match(rf"boom seed {seed}: node \d+\.\d+\.\d+\.\d+: {re.escape(told)}", report)
         assert report.count(told) == 2  # and in its log
     assert {run_status(run) for run in runs(root, "boom")} == {"absent"}
 
@@ -105,6 +106,7 @@ def test_a_lost_node_costs_its_unfinished_run_alone(
     second = machines.nodes[1]
     options = ("--arms", "plain,std,long", "--ray", "auto")
     process = sweep(root, *options, RAY_ADDRESS=machines.address)
+    machines.all_get_actors()
     until(lambda: second.logged("long/seed-0") + second.logged("long/seed-1") > 10)
     second.kill()
     said, _ = process.communicate()
@@ -113,6 +115,46 @@ def test_a_lost_node_costs_its_unfinished_run_alone(
     assert_as_local(local, root, "plain", "std", "long")
     assert len({node_of(run) for run in runs(root, "long")}) == 1
     assert {run: (run / "manifest.json").stat().st_mtime_ns for run in before} == before
+
+
+def test_a_lost_head_ends_the_sweep_and_all_reasons_are_told(local: Path, tmp_path: Path) -> None:
+    """The run's own node is still there, and goes on to tell of its steps."""
+    shutil.copytree(local / "runs/base-models", tmp_path / "runs/base-models")
+    root = place(tmp_path, long={"steps": 100_000})
+    with cluster("--num-cpus=0") as here:
+        head, second = here.nodes[0], here.join("2")
+        options = ("--arms", "plain,boom,long", "--seeds", "0", "--ray", here.address)
+        process = sweep(root, *options)
+        until(lambda: second.logged("long/seed-0") > 0)
+        head.kill()
+        said, _ = process.communicate()
+    assert process.returncode == 1, said
+    boom, long = said.rstrip().split("\nfailed: ")[1:]
+    assert re.match(r"boom seed 0: node \S+: FloatingPointError: gradient norm is nan;", boom)
+    assert re.fullmatch(
+        r"long seed 0: RAY: the cluster was lost \(nobody answers at \S+:\d+: .*\); with one that "
+        r"is there, the same command goes on with the runs that are left",
+        long,
+    )
+    assert run_status(root / LABEL / "plain/seed-0") == "complete"
+    assert run_status(root / LABEL / "long/seed-0") == "absent"
+
+
+def test_a_node_that_cannot_work_is_named(tmp_path: Path) -> None:
+    """Where code goes a file lies; in a cluster of its own, whose node has no code yet."""
+    with cluster() as here:
+        (files,) = here.folder.glob("1/ray/session_2*/runtime_resources/working_dir_files")
+        files.rmdir()
+        files.touch()
+        process = sweep(place(tmp_path), "--ray", here.address)
+        said, _ = process.communicate()
+    assert process.returncode == 2, said
+    assert re.fullmatch(
+        r"error: RAY: node \d+\.\d+\.\d+\.\d+ cannot work: .*File exists.*; mend it "
+        r"or stop Ray there \(`ray stop`\), then the same command goes on\n",
+        said,
+    )
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_node_that_was_lost_a_moment_ago_is_left_out(
