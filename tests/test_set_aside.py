@@ -8,6 +8,7 @@ import pytest
 from rl.artifacts import RunWriter, run_directory
 from rl.config import Experiment, config_digest, load_experiment
 from rl.runner import run_experiment, schedule
+from rl.runner.base_models import base_directory
 from tests.tiny import write_experiment
 
 
@@ -40,7 +41,9 @@ def test_damaged_runs_that_are_asked_for_are_set_aside_and_run_anew(
         given.extend(job.name for job in todo)
         return []
 
-    monkeypatch.setattr(schedule, "_work_through", record)
+    cache = tmp_path / "runs" / "base-models"
+    base_directory(cache, experiment.decoder("plain").base_model()).mkdir(parents=True)
+    monkeypatch.setattr(schedule, "work_through", record)
 
     def run(*arms: str) -> str:
         given.clear()
@@ -61,9 +64,9 @@ def test_damaged_runs_that_are_asked_for_are_set_aside_and_run_anew(
         said = run("plain", "std")
         assert f"set aside, to be run anew: std seed 1: {damaged}/metrics.jsonl: expected" in said
         assert "4 runs asked for, 3 complete already" in said
-        assert given == ["base model", "std seed 1"]
+        assert given == ["std seed 1"]
         assert content(damaged.with_name(f"seed-1.old-{number}")) == before
         write_complete(root, experiment)
     (damaged / "manifest.json").write_text("{")
     assert f"{damaged}/manifest.json: damaged" in run("std")
-    assert given == ["base model", "std seed 1"]
+    assert given == ["std seed 1"]

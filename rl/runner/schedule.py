@@ -118,9 +118,9 @@ def _run(
         if job.log_file.exists():
             tail = job.log_file.read_text(encoding="utf-8", errors="replace").splitlines()
             print("\n".join(f"  {line}" for line in tail[-LOG_TAIL:]))
-    if len(ready) < len(queue):
-        print(f"\nnot begun, for want of their base model: {len(queue) - len(ready)} runs")
-    return not failed
+    if waiting := len(queue) - len(ready):
+        print(f"\nnot begun, for want of their base model: {waiting} runs")
+    return not (failed or waiting)
 
 
 def _check_shared(specs: list[RunSpec], launch: Launch) -> None:
