@@ -8,8 +8,9 @@ exit status is 0 if all that was checked agrees, 1 if something does not, 2 for 
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from analysis.claims import EXPERIMENTS, RUNS, check_same, read_verdicts, verdicts_of
 from analysis.verdicts import Verdict
@@ -50,13 +51,16 @@ def _same_in_runs(committed: Evidence, verdicts: Sequence[Verdict], directory: P
         print(f"{root}: no runs of your own; {whole}")
         return True
     mine = read_runs(root)
-    same = all(mine.plan[key] == committed.plan[key] for key in ("arms", "overrides"))
+    then, now = (settings(evidence.plan["arms"]) for evidence in (committed, mine))
+    same = then.items() <= now.items() and mine.plan["overrides"] == committed.plan["overrides"]
     if not same or mine.planned() != committed.planned():
         print(f"{root}: runs of other settings than committed; {whole}, with FRESH=1")
         return True
     if mine.missing():
         print(f"{root}: not a complete run, {len(mine.missing())} runs are missing; {whole}")
         return True
+    if newer := sorted({path.partition(".")[2] for path in now.keys() - then.keys()}):
+        print(f"not compared, as the evidence is older than these settings: {', '.join(newer)}")
     fresh = {v.claim: v.verdict for v in verdicts_of(mine, directory)}
     other = [v for v in verdicts if fresh[v.claim] != v.verdict]
     for v in other:
@@ -64,6 +68,17 @@ def _same_in_runs(committed: Evidence, verdicts: Sequence[Verdict], directory: P
     if not other:
         print(f"{root}: verdict-equal for the whole experiment, {len(verdicts)} claims")
     return not other
+
+
+def settings(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """The leaves of a tree of settings by their dotted paths."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            found |= settings(value, f"{path}{key}.")
+        else:
+            found[f"{path}{key}"] = value
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -226,6 +226,34 @@ def test_committed_verdicts_that_the_evidence_does_not_give(
 
 
 @pytest.mark.usefixtures("place")
+def test_runs_with_settings_that_came_later_are_compared(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What the evidence states must be the same in them, and no more."""
+    path = RUNS / "laptop" / "plan.json"
+    plan = read_json(path)
+
+    def said(**changes: object) -> str:
+        arms = {arm: {**settings, **changes} for arm, settings in plan["arms"].items()}
+        write_json(path, {**plan, "arms": arms})
+        assert check(["90"]) == 0
+        return capsys.readouterr().out
+
+    loss = plan["arms"]["plain"]["loss"]
+    later = said(loss={**loss, "later": {"on": True}}, new=[1])
+    assert (
+        "\nnot compared, as the evidence is older than these settings: loss.later.on, new\n"
+        in later
+    )
+    assert "verdict-equal for the whole experiment, 1 claims" in later
+    fewer = {name: value for name, value in loss.items() if name != "name"}
+    for changed in ({**loss, "name": "other"}, fewer):
+        other = said(loss=changed)
+        assert "runs of other settings than committed" in other
+        assert "verdict-equal" not in other
+
+
+@pytest.mark.usefixtures("place")
 def test_runs_that_cannot_be_compared_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(RUNS / "laptop" / "std" / "seed-1")
     assert check(["90"]) == 0
