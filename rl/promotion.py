@@ -122,19 +122,19 @@ def _check_together(
         run = f"{m['arm']} seed {m['seed']}"
         if "base_sha256" in m:  # manifests of older runs do not say
             settings = json_sha256(base_settings(m["config"]))
-            weights[settings].setdefault(short(m["base_sha256"]), run)
+            digest = m["base_sha256"]
+            weights[settings].setdefault(digest, f"{run}: {short(digest)}")
         for part, told in m.get("data", {}).items():  # that of a generated world has none
-            data[json_sha256(m["config"]["task"][part])].setdefault(told, run)
+            data[json_sha256(m["config"]["task"][part])].setdefault(told, f"{run}: {told}")
     _check_one(root, weights, "runs from one base configuration started from different weights")
     _check_one(root, data, "runs of one data set read different data")
 
 
 def _check_one(root: Path, found: Mapping[str, Mapping[str, str]], differs: str) -> None:
-    """Of each of the settings there is one thing; `found` has a run for each that there is."""
-    for runs in found.values():
-        if len(runs) > 1:
-            listed = ", ".join(f"{run}: {thing}" for thing, run in runs.items())
-            raise UserError(f"{root}: {differs} ({listed}); {FRESH}")
+    """Of each of the settings there is one thing; `found` tells a run of each that there is."""
+    for told in found.values():
+        if len(told) > 1:
+            raise UserError(f"{root}: {differs} ({', '.join(told.values())}); {FRESH}")
 
 
 def _difference(one: Mapping[str, str], two: Mapping[str, str]) -> str:
