@@ -8,13 +8,12 @@ exit status is 0 if all that was checked agrees, 1 if something does not, 2 for 
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from analysis.claims import EXPERIMENTS, RUNS, check_same, read_verdicts, verdicts_of
 from analysis.verdicts import Verdict
-from rl.config import find_experiment
+from rl.config import by_path, find_experiment
 from rl.errors import UserError, exit_status
 from rl.evidence import FILES, VERDICTS, Evidence, read_evidence, read_runs
 
@@ -51,7 +50,7 @@ def _same_in_runs(committed: Evidence, verdicts: Sequence[Verdict], directory: P
         print(f"{root}: no runs of your own; {whole}")
         return True
     mine = read_runs(root)
-    then, now = (settings(evidence.plan["arms"]) for evidence in (committed, mine))
+    then, now = (by_path(evidence.plan["arms"]) for evidence in (committed, mine))
     same = then.items() <= now.items() and mine.plan["overrides"] == committed.plan["overrides"]
     if not same or mine.planned() != committed.planned():
         print(f"{root}: runs of other settings than committed; {whole}, with FRESH=1")
@@ -68,17 +67,6 @@ def _same_in_runs(committed: Evidence, verdicts: Sequence[Verdict], directory: P
     if not other:
         print(f"{root}: verdict-equal for the whole experiment, {len(verdicts)} claims")
     return not other
-
-
-def settings(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    """The leaves of a tree of settings by their dotted paths."""
-    found: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            found |= settings(value, f"{path}{key}.")
-        else:
-            found[f"{path}{key}"] = value
-    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -37,6 +37,7 @@ from rl.config.learned import (
 )
 from rl.config.lecture_sorting import LectureSortingConfig
 from rl.config.measure import Band, Measure
+from rl.config.overrides import by_path
 from rl.config.ppo import CriticConfig, MissingEOSConfig, PPOConfig
 from rl.config.preferences import PreferencesConfig, TrainingPairsConfig
 from rl.config.programs import PROGRAMS, program_config
@@ -136,6 +137,7 @@ __all__ = [
     "TuningConfig",
     "UnseenActionConfig",
     "VarianceRatio",
+    "by_path",
     "config_digest",
     "find_experiment",
     "load_experiment",

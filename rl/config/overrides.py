@@ -1,5 +1,6 @@
 """Overrides: settings by dotted path, as arms, profiles and SET state them."""
 
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -9,6 +10,17 @@ from rl.config.schema import closest, plain
 from rl.errors import UserError
 
 Overrides = dict[str, JsonValue]
+
+
+def by_path(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of plain settings by dotted path."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            found |= by_path(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
 
 
 def check_varies(where: str, overrides: Overrides, varies: tuple[str, ...]) -> None:

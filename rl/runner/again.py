@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rl.artifacts import run_directory
-from rl.config import Experiment
+from rl.config import Experiment, by_path
 from rl.config.schema import closest
 from rl.errors import UserError
 from rl.evidence import Evidence, read_runs
@@ -70,7 +70,7 @@ def _committed_run(committed: Evidence, arm: str, seed: str) -> dict[str, Any]:
 def _check_settings(experiment: Experiment, then: Mapping[str, Any]) -> None:
     arm = then["arm"]
     now = experiment.arms[arm].model_dump(mode="json") if arm in experiment.arms else {}
-    one, two = _flat(then["config"]), _flat(now)
+    one, two = by_path(then["config"]), by_path(now)
     # A key that came later has no committed value; the numbers themselves tell if it matters.
     keys = [key for key in one if one[key] != two.get(key)]
     if keys:
@@ -79,14 +79,3 @@ def _check_settings(experiment: Experiment, then: Mapping[str, Any]) -> None:
             f"{experiment.directory}: {arm} is not configured as its evidence was; restore the "
             f"settings, or run and promote again:{listed}"
         )
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Settings by dotted path."""
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
