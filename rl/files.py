@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from rl.errors import UserError
 CHECKPOINT_SECONDS = 20.0
 WRITING = 0.05  # the share of a job's time that its checkpoints may take
 _PARTIAL = ".partial"
+SHORT = Path("/tmp")  # noqa: S108 - for a folder of this user's alone
+SOCKET_PATH = 107  # bytes, at most
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -104,6 +107,21 @@ def _fill(folder: Path, write: Callable[[Path], None]) -> None:
     except RuntimeError:
         (folder / "room").write_bytes(bytes(2**20))
         raise
+
+
+def folder_for_sockets(prefix: str, *, longest: int) -> Path:
+    """A new folder, this user's alone: in TMPDIR, or in /tmp where the path of a socket in it,
+    whose name has up to `longest` bytes, would be too long.
+
+    Raises:
+        UserError: there is no place for it.
+    """
+    with named(Path("TMPDIR")):
+        place = Path(tempfile.gettempdir())
+    if len(os.fsencode(place / f"{prefix}12345678")) + 1 + longest > SOCKET_PATH:
+        place = SHORT
+    with named(place):
+        return Path(tempfile.mkdtemp(prefix=prefix, dir=place))
 
 
 def packed(directory: Path) -> dict[str, bytes]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from rl import files
 from rl.config import find_experiment, load_experiment
 from rl.errors import UserError
 from rl.runner import rank_worker, ranked
@@ -170,7 +171,7 @@ def test_ranks_are_met_elsewhere_if_temporary_files_are_too_deep(
     *, fits: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The path of a socket has 107 bytes at most; `/rl-ranks-12345678/runner` has 25."""
-    with tempfile.TemporaryDirectory(dir=ranked.SHORT) as short:
+    with tempfile.TemporaryDirectory(dir=files.SHORT) as short:
         bytes_here = 107 - 25 if fits else 107 - 25 + 1
         deep = Path(short) / ("x" * (bytes_here - len(short) - 1))
         deep.mkdir()
@@ -179,7 +180,7 @@ def test_ranks_are_met_elsewhere_if_temporary_files_are_too_deep(
         folder = worker._folder
         mode = folder.stat().st_mode & 0o777
         worker.kill()
-        assert folder.parent == (deep if fits else ranked.SHORT)
+        assert folder.parent == (deep if fits else files.SHORT)
         assert mode == 0o700
         assert not folder.exists()
         assert list(deep.iterdir()) == []

@@ -13,7 +13,7 @@ from contextlib import suppress
 from multiprocessing import Pipe, active_children
 from multiprocessing.connection import Connection
 from pathlib import Path
-from tempfile import TemporaryFile, gettempdir, mkdtemp
+from tempfile import TemporaryFile, gettempdir
 from threading import Thread
 from typing import Any
 
@@ -21,13 +21,14 @@ import torch
 from torch import Tensor
 
 from rl.errors import UserError
+from rl.files import folder_for_sockets
 from rl.rollout.vllm_engine import Asked, VllmEngine, VllmSettings
 from rl.types import Completion
 
 MEMORY = Path("/dev/shm")  # noqa: S108  # files there never touch a disk
 LAST_LINES = 15  # of what a process that ended had printed
 ENDS_IN = 10.0  # seconds that a process has to end by itself, which takes it a fraction of one
-LONGEST = 53  # characters of a TMPDIR where `own_folder` is; with a socket's name there it has 107
+UUID = 36  # characters, which name the engine's sockets
 # What a launcher of ranks says of a group that the process is not in.
 _OF_RANKS = (
     *("RANK", "WORLD_SIZE", "CROSS_RANK", "CROSS_SIZE", "MASTER_ADDR", "MASTER_PORT"),
@@ -63,7 +64,7 @@ class VllmWorker:
             stdout=self._printed,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # ^C, or a kill of the group, is for the run: this one follows
-            env={**_environment(), "TMPDIR": self._folder},
+            env={**_environment(), "TMPDIR": str(self._folder)},
         )
         there.close()
         try:
@@ -127,15 +128,14 @@ class VllmWorker:
         return "".join(f"\n  {line}" for line in lines)
 
 
-def own_folder() -> str:
-    """A new folder in TMPDIR, or in /tmp where the paths of sockets in it would be too long."""
-    place = gettempdir()
-    return mkdtemp(prefix="rl-vllm-", dir=place if len(place) <= LONGEST else "/tmp")  # noqa: S108
+def own_folder() -> Path:
+    """A new one, for the files and sockets of an engine."""
+    return folder_for_sockets("rl-vllm-", longest=UUID)
 
 
-def clear(folder: str) -> None:
+def clear(folder: Path) -> None:
     """Remove it, and what the engine's processes share in memory under names of files in it."""
-    for group in Path(folder).glob("vllm_dist_*"):
+    for group in folder.glob("vllm_dist_*"):
         for shared in MEMORY.glob(f"{group.name}*"):
             shared.unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
@@ -187,7 +187,7 @@ def serve(connection: Connection) -> None:
             connection.send(reply)
 
 
-def end_with(connection: Connection, folder: str) -> None:
+def end_with(connection: Connection, folder: Path) -> None:
     """Wait until the other end is gone, then end this process wherever it is, those of its engine
     and `folder`."""
     hang_up = select.poll()
@@ -201,7 +201,7 @@ def end_with(connection: Connection, folder: str) -> None:
 
 if __name__ == "__main__":
     run = Connection(int(sys.argv[1]))
-    end = Thread(target=end_with, args=(run, sys.argv[2]), daemon=True)
+    end = Thread(target=end_with, args=(run, Path(sys.argv[2])), daemon=True)
     end.start()
     torch.set_num_threads(1)
     serve(run)

@@ -9,7 +9,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from multiprocessing import Pipe
@@ -18,14 +17,13 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, TextIO
 
-from rl.files import named
+from rl.files import folder_for_sockets, named
 from rl.runner.launch import Launch
 from rl.runner.worker import Job
 
 EXPORTED = ("RL_", "HF_", "OMP_", "MKL_")  # what names of variables begin with
 END_SECONDS = 15.0  # for the launcher to see that a rank has ended, and to end the others
-SHORT = Path("/tmp")  # noqa: S108 - for a folder of this user's alone
-PATH_BYTES = 107  # of a socket's path, at most
+SOCKET = "runner"  # its name
 _SIGNALS = {one.value: one.name for one in signal.Signals}
 
 
@@ -48,11 +46,11 @@ class RankedWorker:
             logs.mkdir(parents=True, exist_ok=True)
             log = self._log.open("a", encoding="utf-8")
         with ExitStack() as made, log:
-            self._folder = _own_folder()
+            self._folder = folder_for_sockets("rl-ranks-", longest=len(SOCKET))
             made.callback(shutil.rmtree, self._folder, ignore_errors=True)
             self._server = made.enter_context(socket.socket(socket.AF_UNIX))
             with named(self._folder):
-                self._server.bind(str(self._folder / "runner"))
+                self._server.bind(str(self._folder / SOCKET))
                 self._write_variables()
             self._server.listen()
             self._alive, held = os.pipe()  # ends with the launcher, which holds the other end
@@ -76,7 +74,7 @@ class RankedWorker:
     def _start(self, log: TextIO, held: int) -> "subprocess.Popen[bytes]":
         """The launcher, which keeps `held` open until it ends."""
         return subprocess.Popen(
-            self._launch.command(str(self._folder / "runner"), _free_port()),
+            self._launch.command(str(self._folder / SOCKET), _free_port()),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -204,16 +202,6 @@ class RankedWorker:
             f"{why}; the ranks' logs: {job.with_suffix('')}*.txt, {self._log}. The same command "
             "goes on from the last checkpoint"
         )
-
-
-def _own_folder() -> Path:
-    """A new folder, this user's alone, whose path leaves room for that of a socket in it."""
-    with named(Path("TMPDIR")):
-        place = Path(tempfile.gettempdir())
-    if len(os.fsencode(place / "rl-ranks-12345678" / "runner")) > PATH_BYTES:
-        place = SHORT
-    with named(place):
-        return Path(tempfile.mkdtemp(prefix="rl-ranks-", dir=place))
 
 
 def _python_path() -> list[str]:

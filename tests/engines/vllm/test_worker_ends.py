@@ -158,7 +158,7 @@ def test_paths_of_sockets_in_its_folder_are_no_longer_than_they_may_be(length: i
         place /= "x" * (length - len(str(place)) - 1)
         place.mkdir()
         patch.setattr(tempfile, "tempdir", str(place))
-        folder = Path(own_folder())
+        folder = own_folder()
         assert folder.parent == (place if length == 53 else Path("/tmp"))  # noqa: S108
         with socket.socket(socket.AF_UNIX) as opened:
             opened.bind(str(folder / str(uuid4())))
