@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,6 +86,17 @@ def kill_the_run_of(arm: str, label: Path, told: list[int]) -> None:
                 told.append(int(process.name))
                 os.kill(int(process.name), signal.SIGKILL)
                 return
+
+
+def processes_in(root: Path) -> dict[int, str]:
+    """Command lines of the processes that work in `root`."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # ended, or not ours to look at
+            words = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            if (process / "cwd").readlink() == root:
+                found[int(process.name)] = words
+    return found
 
 
 class capture:  # noqa: N801 - used as a function

@@ -7,12 +7,11 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.places import ROOT, in_a_small_place
+from tests.places import ROOT, in_a_small_place, processes_in
 from tests.tiny import write_experiment
 
 pytestmark = pytest.mark.slow
@@ -85,16 +84,6 @@ def test_ten_kills_at_random_moments_change_nothing(undisturbed: Path, tmp_path:
     assert (cache / name).read_bytes() == (undisturbed / "runs/base-models" / name).read_bytes()
 
 
-def lives(root: Path) -> list[int]:
-    """Processes that work there."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cwd"):
-        with suppress(OSError):  # it has just ended
-            if path.readlink() == root:
-                found.append(int(path.parent.name))
-    return found
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_is_told_and_no_process_stays(
     undisturbed: Path, tmp_path: Path, number: signal.Signals
@@ -105,12 +94,12 @@ def test_a_stop_is_told_and_no_process_stays(
     while not list(tmp_path.rglob("metrics.jsonl")):
         assert process.poll() is None
         time.sleep(0.1)
-    assert len(lives(tmp_path)) >= 3
+    assert len(processes_in(tmp_path)) >= 3
     process.send_signal(number)
     said, _ = process.communicate()
     assert process.returncode == 128 + number
     assert said.endswith("\nstopped; the same command goes on with the runs that are left\n")
-    assert lives(tmp_path) == []
+    assert processes_in(tmp_path) == {}
 
 
 def test_of_two_started_at_once_one_runs_and_one_says_so(undisturbed: Path, tmp_path: Path) -> None:

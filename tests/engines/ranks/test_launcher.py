@@ -26,7 +26,7 @@ from rl.runner import progress, ranked, run_experiment
 from rl.runner.launch import Launch
 from tests.engines.ranks.conftest import PATIENCE_S
 from tests.engines.ranks.test_whole_runs import same
-from tests.places import ROOT, Place, capture, in_a_small_place
+from tests.places import ROOT, Place, capture, in_a_small_place, processes_in
 from tests.tiny import OPTIM, write_experiment
 
 pytestmark = pytest.mark.engines
@@ -35,16 +35,8 @@ SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where DeepSpeed may leave its b
 
 def of_ranks(root: Path) -> dict[int, str]:
     """Command lines of the processes that were started in `root` to be ranks or to start them."""
-    found = {}
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            here = (process / "cwd").readlink() == root
-        except OSError:  # ended, or not ours to look at
-            continue
-        if here and "rl.runner.rank_worker" in words:
-            found[int(process.name)] = words
-    return found
+    every = processes_in(root).items()
+    return {process: words for process, words in every if "rl.runner.rank_worker" in words}
 
 
 def ranks_only(root: Path) -> dict[int, int]:
